@@ -1,0 +1,188 @@
+//! Triggers that keep the rbac tables sound: nobody grants what they lack, no inheritance in a circle, the last owner
+//! stays. They read as the owner of the rbac tables, with the tenant of the row in every statement, because the caller
+//! may see less than the rule needs; and committed data as it is now, because the rule must hold under concurrency.
+
+use crate::access::error::AccessError;
+use crate::access::invalidation::{Relation, Watched, relation};
+use crate::access::{cache, invalidation};
+use crate::context::current;
+use crate::pg::error::SqlError;
+use crate::pg::fresh::{self, Arg};
+use crate::pg::function::guarded;
+use crate::pg::identity::{self, ActingAs};
+use crate::pg::settings_scope::SettingsScope;
+use crate::pg::trigger::Trigger;
+use crate::pg::{sql, uuid as pg_uuid};
+use crate::v1_function;
+use pgrx::pg_sys;
+use uuid::Uuid;
+
+/// Everything role `$2` of tenant `$1` stands for, itself and inherited.
+const ROLE: &str = "
+WITH RECURSIVE held(role_id) AS (
+    SELECT $2
+    UNION
+    SELECT h.inherits_role_id FROM held JOIN rbac.role_hierarchy h ON h.tenant_id = $1 AND h.role_id = held.role_id
+)
+SELECT 'role', NULL::text, NULL::text, held.role_id FROM held
+UNION ALL
+SELECT 'owner', NULL, NULL, NULL FROM held JOIN rbac.roles r ON r.tenant_id = $1 AND r.id = held.role_id AND r.is_owner
+UNION ALL
+SELECT 'grant', p.resource, p.action, NULL
+  FROM held JOIN rbac.role_permissions p ON p.tenant_id = $1 AND p.role_id = held.role_id";
+
+/// A row when tenant `$1` exists and nobody owns it for good.
+const OWNERLESS: &str = "
+SELECT 1 FROM shared.tenants t
+ WHERE t.id = $1
+   AND NOT EXISTS (SELECT 1 FROM rbac.roles r
+                     JOIN rbac.user_roles ur ON ur.tenant_id = r.tenant_id AND ur.role_id = r.id
+                     JOIN shared.users u ON u.tenant_id = ur.tenant_id AND u.id = ur.user_id AND u.deleted_at IS NULL
+                    WHERE r.tenant_id = $1 AND r.is_owner
+                      AND ur.valid_during @> pg_catalog.clock_timestamp()
+                      AND pg_catalog.upper_inf(ur.valid_during))";
+
+/// One role with what it stands for.
+#[derive(Default)]
+struct RoleClosure {
+    roles: Vec<Uuid>,
+    owner: bool,
+    grants: Vec<(String, String)>,
+}
+
+v1_function!(
+    /// BEFORE INSERT OR UPDATE FOR EACH ROW on rbac.roles, role_permissions, user_roles, role_hierarchy, access_grants.
+    thorbis_check_role_grant, pg_finfo_thorbis_check_role_grant, |fcinfo| {
+    guarded(|| {
+        // SAFETY: called by PostgreSQL as declared.
+        let trigger = unsafe { Trigger::of(fcinfo) };
+        let row = trigger.new_row();
+        if let Some(tenant) = trigger.uuid(row, "tenant_id") {
+            match trigger.table_name().as_str() {
+                "roles" if trigger.boolean(row, "is_owner") => check_owner(tenant),
+                "roles" => {}
+                "role_hierarchy" => check_inheritance(&trigger, tenant),
+                "user_roles" => {
+                    if let Some(role) = trigger.uuid(row, "role_id") {
+                        check_role(tenant, &closure(tenant, role));
+                    }
+                }
+                _ => {
+                    if let (Some(resource), Some(action)) = (trigger.text(row, "resource"), trigger.text(row, "action")) {
+                        check_permission(tenant, &resource, &action);
+                    }
+                }
+            }
+        }
+        trigger.unchanged()
+    })
+});
+
+v1_function!(
+    /// AFTER UPDATE OR DELETE FOR EACH ROW on rbac.roles, rbac.user_roles, shared.users.
+    thorbis_keep_last_owner, pg_finfo_thorbis_keep_last_owner, |fcinfo| {
+    guarded(|| {
+        // SAFETY: called by PostgreSQL as declared.
+        let trigger = unsafe { Trigger::of(fcinfo) };
+        let (old, new) = (trigger.old(), trigger.new_row());
+        let tenant = trigger.uuid(old, "tenant_id").unwrap_or_default();
+        let gone = !trigger.is_update();
+        let loses_owner = match trigger.table_name().as_str() {
+            "roles" => trigger.boolean(old, "is_owner") && (gone || !trigger.boolean(new, "is_owner")),
+            "user_roles" => trigger.uuid(old, "role_id").is_some_and(|role| closure(tenant, role).owner),
+            _ => trigger.attribute("deleted_at").is_some_and(|deleted_at| {
+                !gone && trigger.value(old, deleted_at).is_none() && trigger.value(new, deleted_at).is_some()
+            }),
+        };
+        if loses_owner {
+            lock_tenant_rbac(tenant);
+            if ownerless(tenant) {
+                AccessError::LastOwner.raise();
+            }
+        }
+        pg_sys::Datum::from(0)
+    })
+});
+
+/// The user who grants, or None for jobs, imports and the demo: superusers and the platform acting for no user.
+fn granting_user() -> Option<(Uuid, Uuid)> {
+    let context = current::get();
+    match (context.tenant, context.user) {
+        (Some(tenant), Some(user)) => Some((tenant, user)),
+        _ if identity::operates_all_tenants() => None,
+        _ => AccessError::NoTenant.raise(),
+    }
+}
+
+fn check_permission(tenant: Uuid, resource: &str, action: &str) {
+    if granting_user().is_some_and(|(t, user)| t != tenant || !cache::allows(t, user, resource, action)) {
+        AccessError::GrantsMoreThanHeld { resource: resource.into(), action: action.into() }.raise();
+    }
+}
+
+fn check_owner(tenant: Uuid) {
+    let owner = |(t, user)| t == tenant && cache::with_permissions(t, user, |p| p.owner);
+    if !granting_user().is_none_or(owner) {
+        AccessError::GrantsOwner.raise();
+    }
+}
+
+fn check_role(tenant: Uuid, role: &RoleClosure) {
+    if role.owner {
+        check_owner(tenant);
+    }
+    for (resource, action) in &role.grants {
+        check_permission(tenant, resource, action);
+    }
+}
+
+fn check_inheritance(trigger: &Trigger, tenant: Uuid) {
+    let row = trigger.new_row();
+    let (Some(heir), Some(inherited)) = (trigger.uuid(row, "role_id"), trigger.uuid(row, "inherits_role_id")) else {
+        return;
+    };
+    // Two sessions could each add half of a circle.
+    lock_tenant_rbac(tenant);
+    let inherited = closure(tenant, inherited);
+    if inherited.roles.contains(&heir) {
+        AccessError::Cycle.raise();
+    }
+    check_role(tenant, &inherited);
+}
+
+fn closure(tenant: Uuid, role: Uuid) -> RoleClosure {
+    let mut found = RoleClosure::default();
+    read(ROLE, &[Arg::Uuid(tenant), Arg::Uuid(role)], |row| match row.text(1).as_deref() {
+        Some("role") => found.roles.extend(row.uuid(4)),
+        Some("owner") => found.owner = true,
+        _ => found.grants.extend(row.text(2).zip(row.text(3))),
+    });
+    found
+}
+
+fn ownerless(tenant: Uuid) -> bool {
+    let mut ownerless = false;
+    read(OWNERLESS, &[Arg::Uuid(tenant)], |_| ownerless = true);
+    ownerless
+}
+
+fn read(query: &'static str, args: &[Arg], each: impl FnMut(&fresh::Row)) {
+    // SAFETY: makes earlier rows of the statement that fired the trigger visible, as any SPI statement does.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    invalidation::refresh();
+    if let Some(Relation { oid, owner }) = relation(Watched::Roles) {
+        fresh::read(owner, oid, query, args, each);
+    }
+}
+
+/// One change of a tenant's owners or inheritance at a time: the owner roles serve as its mutex.
+fn lock_tenant_rbac(tenant: Uuid) {
+    let Some(Relation { owner, .. }) = relation(Watched::Roles) else { return };
+    let _path = SettingsScope::pinned_path();
+    let _identity = ActingAs::owner(owner);
+    sql::run(
+        "SELECT 1 FROM rbac.roles WHERE tenant_id = $1 AND is_owner ORDER BY id FOR NO KEY UPDATE",
+        &[pg_uuid::to_pgrx(tenant).into()],
+    );
+}
+

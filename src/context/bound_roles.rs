@@ -1,0 +1,47 @@
+//! Database roles whose tenant is fixed: `thorbis.bind_role()`.
+
+use crate::access::invalidation::{self, Watched};
+use crate::pg::cell::BackendCell;
+use crate::pg::fresh::{self, Arg};
+use crate::pg::identity;
+use pgrx::pg_sys;
+use std::cell::{Cell, RefCell};
+use uuid::Uuid;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub tenant: Uuid,
+    pub user: Option<Uuid>,
+}
+
+/// Look-ups of this backend, good for one generation of the access data. Unbound roles are remembered too.
+static KNOWN: BackendCell<RefCell<Vec<(pg_sys::Oid, Option<Binding>)>>> = BackendCell::new(RefCell::new(Vec::new()));
+static GENERATION: BackendCell<Cell<u64>> = BackendCell::new(Cell::new(0));
+
+const QUERY: &str = "SELECT tenant_id, user_id FROM thorbis.bound_roles WHERE role_name = $1::pg_catalog.name";
+
+/// The binding of a role, or None.
+pub fn of(role: pg_sys::Oid) -> Option<Binding> {
+    let generation = invalidation::generation();
+    if GENERATION.get() != generation {
+        KNOWN.borrow_mut().clear();
+        GENERATION.set(generation);
+    }
+    if let Some((_, binding)) = KNOWN.borrow().iter().find(|(known, _)| *known == role) {
+        return *binding;
+    }
+    let binding = read(role);
+    // A change that arrived while reading moved the generation: the next look-up starts anew.
+    KNOWN.borrow_mut().push((role, binding));
+    binding
+}
+
+fn read(role: pg_sys::Oid) -> Option<Binding> {
+    let table = invalidation::relation(Watched::BoundRoles)?;
+    let name = identity::role_name(role)?;
+    let mut binding = None;
+    fresh::read(table.owner, table.oid, QUERY, &[Arg::Text(&name)], |row| {
+        binding = row.uuid(1).map(|tenant| Binding { tenant, user: row.uuid(2) });
+    });
+    binding
+}

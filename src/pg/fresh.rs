@@ -1,0 +1,120 @@
+//! Reading committed data as it is now, as the owner of the tables, without assigning a transaction id.
+//!
+//! Caches must not be filled under the snapshot of the running statement: a REPEATABLE READ transaction that began
+//! before a revocation would store the old grant, and later transactions would use it. So the reads here use the kind
+//! of snapshot that catalog look-ups use: taken now, in any isolation level, in parallel workers and on a standby.
+
+use crate::pg::cell::BackendCell;
+use crate::pg::identity::ActingAs;
+use crate::pg::settings_scope::SettingsScope;
+use crate::pg::uuid as pg_uuid;
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::ffi::CString;
+use uuid::Uuid;
+
+/// An argument of a query.
+#[derive(Clone, Copy)]
+pub enum Arg<'a> {
+    Uuid(Uuid),
+    Text(&'a str),
+    Oid(pg_sys::Oid),
+}
+
+/// One row of a result; columns count from 1, as in SQL.
+pub struct Row {
+    tuple: pg_sys::HeapTuple,
+    desc: pg_sys::TupleDesc,
+}
+
+impl Row {
+    fn datum(&self, column: i32) -> Option<pg_sys::Datum> {
+        let mut null = false;
+        // SAFETY: tuple and descriptor come from SPI's current result.
+        let datum = unsafe { pg_sys::SPI_getbinval(self.tuple, self.desc, column, &mut null) };
+        (!null).then_some(datum)
+    }
+
+    pub fn text(&self, column: i32) -> Option<String> {
+        // SAFETY: the caller's query returns text in this column.
+        self.datum(column).map(|d| unsafe { crate::pg::function::with_text(d, str::to_owned) })
+    }
+
+    pub fn uuid(&self, column: i32) -> Option<Uuid> {
+        // SAFETY: the caller's query returns uuid in this column.
+        self.datum(column).map(|d| unsafe { pg_uuid::from_datum(d) })
+    }
+
+    pub fn bigint(&self, column: i32) -> Option<i64> {
+        self.datum(column).map(|d| d.value() as i64)
+    }
+
+    pub fn int(&self, column: i32) -> Option<i32> {
+        self.datum(column).map(|d| d.value() as i32)
+    }
+}
+
+/// Plans kept for the life of the backend, by query text. PostgreSQL replans them when what they use changes.
+static PLANS: BackendCell<RefCell<Vec<(&'static str, pg_sys::SPIPlanPtr)>>> = BackendCell::new(RefCell::new(Vec::new()));
+
+/// Runs `query`, which only reads, as the role `owner` and hands each row to `each`. `relation` is any relation the
+/// query reads.
+pub fn read(owner: pg_sys::Oid, relation: pg_sys::Oid, query: &'static str, args: &[Arg], mut each: impl FnMut(&Row)) {
+    let _path = SettingsScope::pinned_path();
+    let _identity = ActingAs::owner(owner);
+    // SAFETY: SPI_connect and SPI_finish pair up; on an error PostgreSQL's abort cleans SPI up. The snapshot is
+    // registered, so it stays valid until it is unregistered; the result is freed by SPI_finish after `each` copied it.
+    unsafe {
+        pg_sys::SPI_connect();
+        let (types, mut values): (Vec<pg_sys::Oid>, Vec<pg_sys::Datum>) = args.iter().map(argument).unzip();
+        let plan = plan(query, &types);
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetNonHistoricCatalogSnapshot(relation));
+        let code = pg_sys::SPI_execute_snapshot(
+            plan,
+            values.as_mut_ptr(),
+            std::ptr::null(),
+            snapshot,
+            std::ptr::null_mut(),
+            true,
+            false,
+            0,
+        );
+        pg_sys::UnregisterSnapshot(snapshot);
+        assert_eq!(code, pg_sys::SPI_OK_SELECT as i32, "a fresh read selects");
+        let table = pg_sys::SPI_tuptable;
+        for i in 0..pg_sys::SPI_processed as usize {
+            each(&Row { tuple: *(*table).vals.add(i), desc: (*table).tupdesc });
+        }
+        pg_sys::SPI_finish();
+    }
+}
+
+fn argument(arg: &Arg) -> (pg_sys::Oid, pg_sys::Datum) {
+    match *arg {
+        Arg::Uuid(uuid) => (pg_sys::UUIDOID, pg_uuid::into_datum(uuid)),
+        Arg::Oid(oid) => (pg_sys::OIDOID, pg_sys::Datum::from(oid)),
+        Arg::Text(text) => {
+            // SAFETY: copies `text` into the current memory context.
+            let text = unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32) };
+            (pg_sys::TEXTOID, pg_sys::Datum::from(text))
+        }
+    }
+}
+
+/// # Safety
+/// SPI is connected.
+unsafe fn plan(query: &'static str, types: &[pg_sys::Oid]) -> pg_sys::SPIPlanPtr {
+    if let Some((_, plan)) = PLANS.borrow().iter().find(|(text, _)| std::ptr::eq(*text, query)) {
+        return *plan;
+    }
+    let text = CString::new(query).expect("query text");
+    // SAFETY: per contract; the kept plan lives until the backend ends.
+    let plan = unsafe {
+        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_ptr().cast_mut());
+        assert!(!plan.is_null(), "a fresh read can be prepared");
+        pg_sys::SPI_keepplan(plan);
+        plan
+    };
+    PLANS.borrow_mut().push((query, plan));
+    plan
+}

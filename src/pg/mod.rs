@@ -1,0 +1,12 @@
+//! PostgreSQL facilities that pgrx does not offer in the form needed here, each behind a small safe interface.
+
+pub mod cell;
+pub mod error;
+pub mod fresh;
+pub mod function;
+pub mod identity;
+pub mod raw;
+pub mod settings_scope;
+pub mod sql;
+pub mod trigger;
+pub mod uuid;

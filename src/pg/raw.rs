@@ -1,0 +1,35 @@
+//! The few PostgreSQL functions that the fast paths call without pgrx's guard.
+//!
+//! A guarded `pg_sys` call saves and restores a jump buffer (about 10 ns). None of these can raise an error, except
+//! `palloc` when memory is exhausted; the callers hold nothing that would have to be dropped then.
+
+use pgrx::pg_sys;
+use std::ffi::c_void;
+
+unsafe extern "C-unwind" {
+    pub fn GetUserId() -> pg_sys::Oid;
+    pub fn GetSessionUserId() -> pg_sys::Oid;
+    pub fn palloc(size: usize) -> *mut c_void;
+    pub fn ActiveSnapshotSet() -> bool;
+    pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
+}
+
+/// The local id of the current transaction: unique within this backend, still set while deferred triggers and held
+/// cursors run at commit. So what is keyed by it needs no reset.
+#[inline]
+pub fn local_transaction_id() -> pg_sys::LocalTransactionId {
+    // SAFETY: MyProc is set in every process that executes SQL.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        return (*pg_sys::MyProc).lxid;
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        return (*pg_sys::MyProc).vxid.lxid;
+    }
+}
+
+/// (session user, current user).
+#[inline]
+pub fn user_ids() -> (pg_sys::Oid, pg_sys::Oid) {
+    // SAFETY: both only read static variables.
+    unsafe { (GetSessionUserId(), GetUserId()) }
+}

@@ -1,0 +1,21 @@
+//! `keep_tenant_id()`: a row stays with its tenant.
+
+use crate::pg::error::SqlError;
+use crate::pg::function::guarded;
+use crate::pg::trigger::Trigger;
+use crate::rows::error::RowError;
+use crate::v1_function;
+
+v1_function!(
+    /// BEFORE UPDATE OF the tenant column. The column's name is the trigger's argument, `tenant_id` without one.
+    thorbis_keep_tenant_id, pg_finfo_thorbis_keep_tenant_id, |fcinfo| {
+    guarded(|| {
+        // SAFETY: called by PostgreSQL as declared.
+        let trigger = unsafe { Trigger::of(fcinfo) };
+        let column = trigger.arguments().first().copied().unwrap_or("tenant_id");
+        if trigger.uuid(trigger.old(), column) != trigger.uuid(trigger.new_row(), column) {
+            RowError::TenantIsFixed { table: trigger.table_name() }.raise();
+        }
+        trigger.unchanged()
+    })
+});

@@ -1,0 +1,7 @@
+//! Native row triggers of the business tables.
+
+pub mod error;
+pub mod keep_tenant;
+pub mod number;
+pub mod own_row;
+pub mod updated_at;
