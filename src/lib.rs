@@ -1,9 +1,52 @@
 //! thorbis_db: a safe multi-tenant business database as a PostgreSQL extension.
+//!
+//! | folder | what |
+//! |---|---|
+//! | `domain` | pure logic, no PostgreSQL |
+//! | `pg` | what pgrx does not offer: raw fast paths, fresh reads, acting as an owner |
+//! | `context` | who is asking: tenant and user of the transaction, the latch |
+//! | `access` | what they may do: permissions, opening hours, their caches and guards |
+//! | `rows` | row triggers of the business tables |
+//! | `protect` | protection of any table, and the doctor |
+//! | `deploy` | migrations, repair, tenants |
+//!
+//! The SQL of the members is in `sql/extension/`, in the order given below; the schemas are in `sql/schema/`.
+
 pub mod access;
 pub mod context;
+pub mod deploy;
 pub mod domain;
 pub mod pg;
+pub mod protect;
 pub mod rows;
-pgrx::pg_module_magic!();
-pub mod deploy { pub fn require_installed() {} }
-pub mod protect { pub mod table { pub fn qualified_name(_o: pgrx::pg_sys::Oid) -> String { String::new() } } }
+
+use pgrx::prelude::*;
+
+pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/extension/01_server.sql", name = "server", bootstrap);
+extension_sql_file!("../sql/extension/02_roles.sql", name = "roles", requires = ["server"]);
+extension_sql_file!("../sql/extension/03_context.sql", name = "context", requires = ["roles"]);
+extension_sql_file!("../sql/extension/04_access.sql", name = "access", requires = ["context"]);
+extension_sql_file!("../sql/extension/05_triggers.sql", name = "triggers", requires = ["access"]);
+extension_sql_file!("../sql/extension/06_protect.sql", name = "protect", requires = ["triggers"]);
+extension_sql_file!("../sql/extension/07_deploy.sql", name = "deploy", requires = ["protect"]);
+extension_sql_file!("../sql/extension/99_next_step.sql", name = "next_step", finalize);
+
+/// Runs when a backend loads the library: settings, cache invalidation, and the hook of parallel queries.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    context::settings::init();
+    access::invalidation::init();
+    context::parallel::init();
+}
+
+/// Test setup for `cargo pgrx test`.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec![]
+    }
+}

@@ -37,7 +37,7 @@ WITH RECURSIVE path(user_id, role_id, via, now) AS (
        AND g.resource = $3 AND g.action IN ($4, 'admin')
 )
 SELECT u.id, reason.kind, reason.source,
-       CASE WHEN u.deleted_at IS NOT NULL THEN 'deleted' WHEN reason.now THEN 'now' WHEN reason.now IS NULL THEN 'never'
+       CASE WHEN u.deleted_at IS NOT NULL OR u.status <> 'active' THEN 'inactive' WHEN reason.now THEN 'now' WHEN reason.now IS NULL THEN 'never'
             ELSE 'expired' END
   FROM shared.users u LEFT JOIN reason ON reason.user_id = u.id
  WHERE u.tenant_id = $1 AND $2 IN (u.id, '00000000-0000-0000-0000-000000000000')
@@ -74,7 +74,7 @@ fn explain(reasons: &[Reason]) -> Vec<(bool, String, Option<String>)> {
     let deny = |why: &str, reason: Option<&Reason>| vec![(false, why.to_owned(), reason.and_then(|r| r.source.clone()))];
     let Some(first) = reasons.first() else { return deny("no such user in this tenant", None) };
     match first.state.as_str() {
-        "deleted" => deny("the user is deleted", None),
+        "inactive" => deny("the user is deleted or not active", None),
         "never" => deny("nothing grants it", None),
         "expired" => deny(&format!("{} is not valid now", first.kind), Some(first)),
         _ => reasons

@@ -37,7 +37,8 @@ SELECT 1 FROM shared.tenants t
  WHERE t.id = $1
    AND NOT EXISTS (SELECT 1 FROM rbac.roles r
                      JOIN rbac.user_roles ur ON ur.tenant_id = r.tenant_id AND ur.role_id = r.id
-                     JOIN shared.users u ON u.tenant_id = ur.tenant_id AND u.id = ur.user_id AND u.deleted_at IS NULL
+                     JOIN shared.users u ON u.tenant_id = ur.tenant_id AND u.id = ur.user_id
+                                     AND u.deleted_at IS NULL AND u.status = 'active'
                     WHERE r.tenant_id = $1 AND r.is_owner
                       AND ur.valid_during @> pg_catalog.clock_timestamp()
                       AND pg_catalog.upper_inf(ur.valid_during))";
@@ -90,9 +91,8 @@ v1_function!(
         let loses_owner = match trigger.table_name().as_str() {
             "roles" => trigger.boolean(old, "is_owner") && (gone || !trigger.boolean(new, "is_owner")),
             "user_roles" => trigger.uuid(old, "role_id").is_some_and(|role| closure(tenant, role).owner),
-            _ => trigger.attribute("deleted_at").is_some_and(|deleted_at| {
-                !gone && trigger.value(old, deleted_at).is_none() && trigger.value(new, deleted_at).is_some()
-            }),
+            // A user who was live and no longer is; a deleted one takes the assignments along, which fire themselves.
+            _ => !gone && is_live(&trigger, old) && !is_live(&trigger, new),
         };
         if loses_owner {
             lock_tenant_rbac(tenant);
@@ -103,6 +103,11 @@ v1_function!(
         pg_sys::Datum::from(0)
     })
 });
+
+fn is_live(trigger: &Trigger, user: pg_sys::HeapTuple) -> bool {
+    let deleted = trigger.attribute("deleted_at").is_some_and(|a| trigger.value(user, a).is_some());
+    !deleted && trigger.text(user, "status").as_deref() == Some("active")
+}
 
 /// The user who grants, or None for jobs, imports and the demo: superusers and the platform acting for no user.
 fn granting_user() -> Option<(Uuid, Uuid)> {

@@ -19,7 +19,8 @@ WITH RECURSIVE assigned AS (
 ), broken_glass AS (
     SELECT g.resource, g.action, g.valid_during FROM rbac.access_grants g WHERE g.tenant_id = $1 AND g.user_id = $2
 ), live AS (
-    SELECT 1 FROM shared.users u WHERE u.tenant_id = $1 AND u.id = $2 AND u.deleted_at IS NULL
+    SELECT 1 FROM shared.users u WHERE u.tenant_id = $1 AND u.id = $2
+       AND u.deleted_at IS NULL AND u.status = 'active'
 )
 SELECT 'user', NULL::text, NULL::text, NULL::bigint FROM live
 UNION ALL

@@ -43,6 +43,7 @@ fn may_set_context() -> bool {
 /// Fixes the tenant, and the user, of a database role: for BI tools and everybody who types SQL.
 #[pg_extern(sql = false)]
 fn bind_role(role: pg_sys::Oid, tenant_id: pgrx::Uuid, user_id: Option<pgrx::Uuid>) {
+    crate::deploy::require_superuser("thorbis.bind_role()");
     crate::deploy::require_installed();
     let Some(name) = identity::role_name(role) else {
         ereport!(
@@ -66,6 +67,7 @@ fn bind_role(role: pg_sys::Oid, tenant_id: pgrx::Uuid, user_id: Option<pgrx::Uui
 /// Ends a binding. Returns whether there was one.
 #[pg_extern(sql = false)]
 fn unbind_role(role: pg_sys::Oid) -> bool {
+    crate::deploy::require_superuser("thorbis.unbind_role()");
     crate::deploy::require_installed();
     let name = identity::role_name(role).unwrap_or_default();
     sql::run("DELETE FROM thorbis.bound_roles WHERE role_name = $1", &[name.as_str().into()]) > 0

@@ -7,5 +7,6 @@ pub mod bound_roles;
 pub mod commands;
 pub mod current;
 pub mod error;
+pub mod parallel;
 pub mod readers;
 pub mod settings;

@@ -1,0 +1,5 @@
+DO $$
+BEGIN
+    RAISE NOTICE 'thorbis_db is created. Next: SELECT thorbis.install();';
+END
+$$;

@@ -1,0 +1,7 @@
+DROP TABLE rbac.role_template_permissions;
+
+DROP TABLE rbac.role_templates;
+
+DROP TABLE rbac.permissions;
+
+COMMENT ON SCHEMA rbac IS NULL;

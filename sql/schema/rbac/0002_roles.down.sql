@@ -1,0 +1,5 @@
+DROP TABLE rbac.role_hierarchy;
+
+DROP TABLE rbac.role_permissions;
+
+DROP TABLE rbac.roles;

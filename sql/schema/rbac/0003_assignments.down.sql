@@ -1,0 +1,3 @@
+DROP TRIGGER write_users_last_owner ON shared.users;
+
+DROP TABLE rbac.user_roles;

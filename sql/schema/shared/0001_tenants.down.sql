@@ -1,0 +1,3 @@
+DROP TABLE shared.tenants;
+
+COMMENT ON SCHEMA shared IS NULL;

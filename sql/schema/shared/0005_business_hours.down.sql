@@ -1,0 +1,3 @@
+DROP TABLE shared.business_closures;
+
+DROP TABLE shared.business_hours;

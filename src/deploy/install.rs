@@ -1,0 +1,126 @@
+//! `thorbis.install` and `thorbis.migrate`.
+
+use crate::deploy::error::DeployError;
+use crate::deploy::{engine, manifest, objects, repair, require_superuser};
+use crate::domain::plan::{self, Module};
+use crate::domain::server_version;
+use crate::pg::error::SqlError;
+use crate::pg::sql;
+use pgrx::prelude::*;
+
+/// Deploys the base and the given industries, all of them when none are given. Rows: the files applied, or with
+/// `dry_run` the statements they hold.
+#[pg_extern(sql = false)]
+fn install(industries: Option<Vec<Option<String>>>, preload: bool, dry_run: bool) -> SetOfIterator<'static, String> {
+    require_superuser("thorbis.install()");
+    check_server();
+    let wanted = match industries {
+        None => manifest::industries().into_iter().map(str::to_owned).collect(),
+        Some(given) => given.into_iter().flatten().collect::<Vec<_>>(),
+    };
+    let modules = plan::closure(manifest::MODULES, &wanted)
+        .unwrap_or_else(|unknown| DeployError::UnknownIndustry(unknown, manifest::industries()).raise());
+    let _scope = engine::begin();
+    if dry_run {
+        return SetOfIterator::new(statements(&modules));
+    }
+    let mut done: Vec<String> = apply(&modules);
+    if preload {
+        repair::remember_preload();
+    }
+    let repaired = repair::run();
+    if done.is_empty() && repaired.is_empty() {
+        notice!("thorbis_db is installed already, nothing to do");
+    }
+    done.extend(repaired);
+    SetOfIterator::new(done)
+}
+
+/// Brings the installed modules to the library's version.
+#[pg_extern(sql = false)]
+fn migrate(dry_run: bool) -> SetOfIterator<'static, String> {
+    require_superuser("thorbis.migrate()");
+    crate::deploy::require_installed();
+    check_server();
+    let _scope = engine::begin();
+    let modules: Vec<&'static Module> =
+        manifest::MODULES.iter().filter(|m| !engine::applied(m.name).is_empty()).collect();
+    if dry_run {
+        return SetOfIterator::new(statements(&modules));
+    }
+    let done = apply(&modules);
+    if done.is_empty() {
+        notice!("every installed module is current, nothing to do");
+    }
+    SetOfIterator::new(done)
+}
+
+/// For CREATE EXTENSION: refuses a server whose release leaks one tenant's statistics to another.
+#[pg_extern(sql = false)]
+fn assert_supported_server() {
+    check_server();
+}
+
+fn check_server() {
+    let number: i32 = sql::query_one("SELECT current_setting('server_version_num')::int4", &[], |row| sql::column(row, 1))
+        .unwrap_or_default();
+    assert_version(number as u32);
+}
+
+fn assert_version(number: u32) {
+    if let Err(minimum) = server_version::check(number) {
+        let found = format!("{}.{}", number / 10_000, number % 10_000);
+        DeployError::ServerTooOld { found, minimum }.raise();
+    }
+}
+
+fn statements(modules: &[&'static Module]) -> Vec<String> {
+    let pending = modules.iter().flat_map(|module| engine::pending(module));
+    pending
+        .flat_map(|(_, file, text)| {
+            let text = engine::render(text);
+            std::iter::once(format!("-- {file}")).chain(engine::statements(&text).into_iter().map(|s| format!("{s};")))
+        })
+        .collect()
+}
+
+fn apply(modules: &[&'static Module]) -> Vec<String> {
+    let mut done = Vec::new();
+    for module in modules {
+        let pending = engine::pending(module);
+        if pending.is_empty() {
+            continue;
+        }
+        create_schema(module);
+        let before = objects::of(module.name);
+        for (version, file, text) in pending {
+            engine::apply(module.name, version, &file, text);
+            notice!("applied {file}");
+            done.push(file);
+        }
+        objects::record(module, &before);
+    }
+    done
+}
+
+/// The schema of a module belongs to `thorbis_owner`; `thorbis` itself is a member of the extension.
+fn create_schema(module: &Module) {
+    if module.name == "thorbis" || !engine::applied(module.name).is_empty() {
+        return;
+    }
+    if sql::exists("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[module.name.into()]) {
+        DeployError::SchemaTaken(module.name.into()).raise();
+    }
+    sql::run(&format!("CREATE SCHEMA {} AUTHORIZATION {}", module.name, engine::OWNER), &[]);
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    #[pg_test(error = "PostgreSQL 15.13 is too old")]
+    fn an_old_minor_release_is_refused() {
+        super::assert_version(150013);
+    }
+}

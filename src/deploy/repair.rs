@@ -1,0 +1,105 @@
+//! `thorbis.repair`: what neither pg_dump nor DISABLE TRIGGER leaves in place.
+
+use crate::deploy::{engine, require_superuser};
+use crate::pg::sql::{self, column, query, query_one};
+use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
+
+const LIBRARY: &str = "thorbis_db";
+
+/// Rows: the statements that were run, none when nothing was missing.
+#[pg_extern(sql = false)]
+fn repair() -> SetOfIterator<'static, String> {
+    require_superuser("thorbis.repair()");
+    crate::deploy::require_installed();
+    let _scope = engine::begin();
+    let done = run();
+    if done.is_empty() {
+        notice!("nothing to repair");
+    }
+    SetOfIterator::new(done)
+}
+
+/// What repair would run, for the doctor.
+pub fn missing() -> Vec<String> {
+    let mut statements = parameter_grants();
+    statements.extend(preload());
+    statements.extend(triggers());
+    statements
+}
+
+pub fn run() -> Vec<String> {
+    let statements = missing();
+    for statement in &statements {
+        sql::run(statement, &[]);
+    }
+    statements
+}
+
+/// Notes that the library shall be loaded at login, so that a restored database gets the setting again.
+pub fn remember_preload() {
+    sql::run(
+        "INSERT INTO thorbis.settings (name, value) VALUES ('preload', 'true') ON CONFLICT (name) DO NOTHING",
+        &[],
+    );
+}
+
+/// Grants on settings live in a shared catalog that pg_dump of one database does not see.
+fn parameter_grants() -> Vec<String> {
+    query(
+        "SELECT p FROM unnest(ARRAY['app.current_tenant_id', 'app.current_user_id']) p
+          WHERE NOT has_parameter_privilege('thorbis_gateway', p, 'SET')",
+        &[],
+        |row| format!("GRANT SET ON PARAMETER {} TO thorbis_gateway", column::<String>(row, 1)),
+    )
+}
+
+/// `session_preload_libraries` of this database, if installing asked for it. Entries that are there stay.
+fn preload() -> Option<String> {
+    if !sql::exists("SELECT 1 FROM thorbis.settings WHERE name = 'preload' AND value = 'true'", &[]) {
+        return None;
+    }
+    let (database, current) = query_one(
+        "SELECT d.datname::text,
+                (SELECT substring(c FROM '=(.*)$') FROM pg_db_role_setting s, unnest(s.setconfig) c
+                  WHERE s.setdatabase = d.oid AND s.setrole = 0 AND c LIKE 'session\\_preload\\_libraries=%')
+           FROM pg_database d WHERE d.datname = current_database()",
+        &[],
+        |row| (column::<String>(row, 1), sql::optional::<String>(row, 2)),
+    )?;
+    let mut libraries: Vec<String> = current
+        .iter()
+        .flat_map(|list| list.split(','))
+        .map(|name| name.trim().trim_matches('"').to_owned())
+        .filter(|name| !name.is_empty())
+        .collect();
+    if libraries.iter().any(|name| name == LIBRARY) {
+        return None;
+    }
+    libraries.push(LIBRARY.into());
+    // One literal per library: a single literal with a comma would be stored as one name, and nobody could log in.
+    let list = libraries.iter().map(pgrx::spi::quote_literal).collect::<Vec<_>>().join(", ");
+    Some(format!("ALTER DATABASE {} SET session_preload_libraries = {list}", quote_identifier(database)))
+}
+
+/// Our triggers that are disabled, and those that must fire for replicated rows too but would not.
+fn triggers() -> Vec<String> {
+    query(
+        "SELECT CASE WHEN p.proname = 'invalidate_permissions' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END,
+                format('%I.%I', n.nspname, c.relname), t.tgname::text
+           FROM pg_trigger t
+           JOIN pg_proc p ON p.oid = t.tgfoid
+           JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+           JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'thorbis_db'
+           JOIN pg_class c ON c.oid = t.tgrelid
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE NOT t.tgisinternal
+            AND (t.tgenabled = 'D' OR p.proname = 'invalidate_permissions' AND t.tgenabled <> 'A')
+          ORDER BY 2, 3",
+        &[],
+        |row| {
+            let (action, table, trigger): (String, String, String) = (column(row, 1), column(row, 2), column(row, 3));
+            format!("ALTER TABLE {table} {action} TRIGGER {}", quote_identifier(trigger))
+        },
+    )
+}

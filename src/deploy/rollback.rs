@@ -1,0 +1,98 @@
+//! `thorbis.rollback`.
+
+use crate::deploy::error::DeployError;
+use crate::deploy::{engine, manifest, objects, require_superuser};
+use crate::domain::plan::Module;
+use crate::pg::error::SqlError;
+use crate::pg::sql::{self, column, query};
+use pgrx::prelude::*;
+
+/// Takes a module back to an earlier version, 0 for none. Rows: the files run, or with `dry_run` their statements.
+/// Refuses while other modules need it, and while tables it would drop hold rows, unless told to discard them.
+#[pg_extern(sql = false)]
+fn rollback(module: &str, to_version: i32, dry_run: bool, discard_data: bool) -> SetOfIterator<'static, String> {
+    require_superuser("thorbis.rollback()");
+    crate::deploy::require_installed();
+    let names = manifest::MODULES.iter().map(|m| m.name).collect();
+    let Some(module) = manifest::find(module) else { DeployError::UnknownModule(module.into(), names).raise() };
+    let _scope = engine::begin();
+    let installed = engine::applied(module.name).iter().map(|(version, _)| *version).max().unwrap_or(0);
+    if to_version < 0 || to_version >= installed {
+        DeployError::NothingToRollBack { module: module.name.into(), installed, wanted: to_version }.raise();
+    }
+    refuse_while_needed(module);
+    let files: Vec<(i32, String, &str)> = module
+        .migrations
+        .iter()
+        .rev()
+        .filter(|m| m.version > to_version && m.version <= installed)
+        .map(|m| (m.version, format!("{}/{}.down.sql", module.name, m.name), m.down))
+        .collect();
+    if dry_run {
+        let statements = files.iter().flat_map(|(_, file, text)| {
+            let statements = engine::statements(&engine::render(text));
+            std::iter::once(format!("-- {file}")).chain(statements.into_iter().map(|s| format!("{s};")))
+        });
+        return SetOfIterator::new(statements.collect::<Vec<_>>());
+    }
+    let before = objects::of(module.name);
+    let filled = if discard_data { Vec::new() } else { filled_tables(&before) };
+    for (_, file, text) in &files {
+        engine::run_file(file, &engine::render(text));
+        notice!("rolled back {file}");
+    }
+    forget(module, to_version, &before, &filled);
+    SetOfIterator::new(files.into_iter().map(|(_, file, _)| file).collect::<Vec<_>>())
+}
+
+fn refuse_while_needed(module: &Module) {
+    let needed_by = manifest::MODULES
+        .iter()
+        .rev()
+        .find(|m| m.requires.contains(&module.name) && !engine::applied(m.name).is_empty());
+    if let Some(needed_by) = needed_by {
+        DeployError::Needed { module: module.name.into(), needed_by: needed_by.name.into() }.raise();
+    }
+}
+
+fn filled_tables(objects: &objects::Objects) -> Vec<String> {
+    let tables = objects.keys().filter(|(kind, _)| kind == "table").map(|(_, table)| table.clone());
+    tables.filter(|table| sql::exists(&format!("SELECT 1 FROM {table} LIMIT 1"), &[])).collect()
+}
+
+/// After the down files: refuses if a table that held rows is gone, then takes the books back too.
+fn forget(module: &Module, to_version: i32, before: &objects::Objects, filled: &[String]) {
+    let after = objects::of(module.name);
+    let lost: Vec<&String> =
+        filled.iter().filter(|t| !after.contains_key(&("table".to_owned(), (*t).clone()))).collect();
+    // Look-up tables that only hold what migrations put there are no loss.
+    let lost: Vec<String> = lost.into_iter().filter(|t| !is_seed_table(t)).cloned().collect();
+    if !lost.is_empty() {
+        DeployError::WouldDiscard(lost.join(", ")).raise();
+    }
+    if module.name == "thorbis" && to_version == 0 {
+        return;
+    }
+    sql::run("DELETE FROM thorbis.migrations WHERE module = $1 AND (version > $2 OR version = 0)", &[
+        module.name.into(),
+        to_version.into(),
+    ]);
+    objects::record(module, before);
+    sql::run(
+        "DELETE FROM thorbis.protected_tables p WHERE NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = p.table_id)",
+        &[],
+    );
+    if to_version == 0 && module.name != "thorbis" {
+        // Without CASCADE: what users added to the schema keeps it.
+        sql::run(&format!("DROP SCHEMA {}", module.name), &[]);
+    }
+}
+
+fn is_seed_table(table: &str) -> bool {
+    let seeds: Vec<String> = query(
+        "SELECT v FROM unnest(ARRAY['rbac.permissions', 'rbac.role_templates', 'rbac.role_template_permissions']) v",
+        &[],
+        |row| column(row, 1),
+    );
+    seeds.iter().any(|seed| seed == table)
+}

@@ -1,0 +1,116 @@
+//! `thorbis.doctor`: the live database against the rules.
+
+use crate::deploy::{manifest, objects, repair};
+use crate::pg::sql::{column, query, query_one};
+use crate::protect::error::ProtectError;
+use crate::protect::table::{Table, qualified_name};
+use crate::protect::{plan, policies, registry, risks};
+use pgrx::prelude::*;
+
+struct Finding {
+    severity: &'static str,
+    code: String,
+    object: String,
+    detail: String,
+    remedy: String,
+}
+
+/// Rows (severity, code, object, detail, remedy), the gravest first. No rows: everything holds.
+#[pg_extern(sql = false)]
+fn doctor() -> TableIterator<
+    'static,
+    (
+        name!(severity, String),
+        name!(code, String),
+        name!(object, String),
+        name!(detail, String),
+        name!(remedy, String),
+    ),
+> {
+    crate::deploy::require_installed();
+    let mut findings = Vec::new();
+    library(&mut findings);
+    for entry in registry::all() {
+        table(&entry, &mut findings);
+    }
+    deployment(&mut findings);
+    findings.extend(database());
+    findings.sort_by_key(|f| ["error", "warning", "notice"].iter().position(|s| *s == f.severity));
+    TableIterator::new(findings.into_iter().map(|f| (f.severity.to_owned(), f.code, f.object, f.detail, f.remedy)))
+}
+
+fn finding(severity: &'static str, code: &str, object: impl Into<String>, detail: impl Into<String>, remedy: &str) -> Finding {
+    Finding { severity, code: code.into(), object: object.into(), detail: detail.into(), remedy: remedy.into() }
+}
+
+fn library(findings: &mut Vec<Finding>) {
+    let installed = query_one("SELECT extversion FROM pg_extension WHERE extname = 'thorbis_db'", &[], |row| {
+        column::<String>(row, 1)
+    })
+    .unwrap_or_default();
+    let loaded = env!("CARGO_PKG_VERSION");
+    if installed != loaded {
+        let detail = format!("the extension is {installed}, the loaded library {loaded}");
+        findings.push(finding("error", "version_mismatch", "thorbis_db", detail, "ALTER EXTENSION thorbis_db UPDATE; then reconnect."));
+    }
+    if std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0") {
+        let detail = "RUST_BACKTRACE is set for the server: errors carry backtraces to clients";
+        findings.push(finding("warning", "backtraces", "server environment", detail, "Unset it and restart the server."));
+    }
+}
+
+/// One table: what protection would still have to do, and the risks it has. Accepted risks are reported for ever, as
+/// warnings.
+fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
+    let name = qualified_name(entry.table);
+    let remedy = format!("SELECT thorbis.protect('{name}', options => '{}');", entry.options.to_json());
+    let table = match Table::read(entry.table) {
+        Ok(table) => table,
+        Err(error) => return findings.push(finding("error", "unprotectable", name, error.to_string(), "SELECT thorbis.unprotect(...);")),
+    };
+    let mut options = entry.options.clone();
+    let own: Vec<String> =
+        policies::desired(&table.name, &entry.resource, &options).into_iter().map(|p| p.name).collect();
+    for risk in risks::of(&table, &options.tenant_column, &own) {
+        let severity = if options.accept_risks.contains(&risk.code) { "warning" } else { "error" };
+        findings.push(Finding {
+            severity,
+            code: risk.code.clone(),
+            object: format!("{name} {}", risk.object),
+            detail: risk.detail,
+            remedy: risk.remedy,
+        });
+        options.accept_risks.push(risk.code);
+    }
+    match plan::missing(&table, &entry.resource, &options, None) {
+        Ok(missing) => findings.extend(
+            missing.into_iter().map(|statement| finding("error", "protection_incomplete", name.clone(), format!("missing: {statement}"), &remedy)),
+        ),
+        Err(ProtectError::Risks { .. }) => {}
+        Err(error) => findings.push(finding("error", "unprotectable", name, error.to_string(), &remedy)),
+    }
+}
+
+fn deployment(findings: &mut Vec<Finding>) {
+    for statement in repair::missing() {
+        findings.push(finding("error", "repair_needed", "database", format!("missing: {statement}"), "SELECT thorbis.repair();"));
+    }
+    for module in manifest::MODULES {
+        for detail in objects::drift(module.name) {
+            findings.push(finding("error", "drift", module.name, detail, "Undo the change, or restore the object as deployed."));
+        }
+    }
+}
+
+fn database() -> Vec<Finding> {
+    query(include_str!("checks.sql"), &[], |row| {
+        let severity: String = column(row, 1);
+        Finding {
+            severity: ["error", "warning"].into_iter().find(|s| *s == severity).unwrap_or("notice"),
+            code: column(row, 2),
+            object: column(row, 3),
+            detail: column(row, 4),
+            remedy: column(row, 5),
+        }
+    })
+}

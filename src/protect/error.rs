@@ -1,0 +1,109 @@
+use crate::pg::error::SqlError;
+use crate::protect::risks::Risk;
+use pgrx::PgSqlErrorCode;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProtectError {
+    #[error("{table} is a {kind}: only ordinary and partitioned tables can be protected")]
+    NotATable { table: String, kind: &'static str },
+    #[error("{table} is a partition: protect its parent")]
+    Partition { table: String, parent: String },
+    #[error("{table} is a temporary table and cannot be protected")]
+    Temporary { table: String },
+    #[error("{table} is a system table and cannot be protected")]
+    System { table: String },
+    #[error("{table} has rows but no column \"{column}\"")]
+    RowsWithoutTenant { table: String, column: String },
+    #[error("{table} has rows whose \"{column}\" is null")]
+    RowsWithNullTenant { table: String, column: String },
+    #[error("column \"{column}\" of {table} has type {found}, not uuid")]
+    TenantType { table: String, column: String, found: String },
+    #[error("{table} cannot be protected as it is")]
+    Risks { table: String, risks: Vec<Risk> },
+    #[error("invalid protection options: {0}")]
+    Options(String),
+    #[error("column \"{column}\" named in the options does not exist in {table}")]
+    NoColumn { table: String, column: String },
+    #[error("must be owner of {table}")]
+    NotOwner { table: String },
+    #[error("{table} is not protected")]
+    NotProtected { table: String },
+    #[error("table does not exist")]
+    NoTable,
+    #[error("{table} has no column deleted_at")]
+    NoSoftDelete { table: String },
+    #[error("rows are not a JSON array of objects")]
+    NotRows,
+    #[error("{table} has no column \"{column}\"")]
+    UnknownImportColumn { table: String, column: String },
+}
+
+impl SqlError for ProtectError {
+    fn code(&self) -> PgSqlErrorCode {
+        use PgSqlErrorCode::*;
+        match self {
+            Self::NotATable { .. } | Self::Partition { .. } => ERRCODE_WRONG_OBJECT_TYPE,
+            Self::Temporary { .. } | Self::System { .. } => ERRCODE_INVALID_TABLE_DEFINITION,
+            Self::RowsWithoutTenant { .. } | Self::RowsWithNullTenant { .. } => ERRCODE_NOT_NULL_VIOLATION,
+            Self::TenantType { .. } => ERRCODE_DATATYPE_MISMATCH,
+            Self::Risks { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Options(_) => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NoColumn { .. } | Self::UnknownImportColumn { .. } => ERRCODE_UNDEFINED_COLUMN,
+            Self::NotOwner { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NotProtected { .. } | Self::NoSoftDelete { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NoTable => ERRCODE_UNDEFINED_TABLE,
+            Self::NotRows => ERRCODE_INVALID_PARAMETER_VALUE,
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Risks { risks, .. } => {
+                let lines = risks.iter().map(|r| format!("{}: {} ({}). {}", r.code, r.detail, r.object, r.remedy));
+                Some(lines.collect::<Vec<_>>().join("\n"))
+            }
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::NotATable { .. } => {
+                "Protect the tables beneath it; make views WITH (security_invoker = true).".into()
+            }
+            Self::Partition { parent, .. } => format!("SELECT thorbis.protect('{parent}'); covers every partition."),
+            Self::Temporary { .. } => "A temporary table belongs to one session; create an ordinary one.".into(),
+            Self::System { .. } => "Protect tables of your own schemas.".into(),
+            Self::RowsWithoutTenant { table, column } => format!(
+                "ALTER TABLE {table} ADD COLUMN {column} uuid; fill it for every row; then protect the table again."
+            ),
+            Self::RowsWithNullTenant { table, column } => {
+                format!("UPDATE {table} SET {column} = ... WHERE {column} IS NULL; then protect the table again.")
+            }
+            Self::TenantType { .. } => "Tenants are identified by uuid. Change the column, or name another one in the \
+                                        option tenant_column."
+                .into(),
+            Self::Risks { risks, .. } => {
+                let mut codes: Vec<_> = risks.iter().map(|r| format!("\"{}\"", r.code)).collect();
+                codes.dedup();
+                format!(
+                    "Each of these lets one tenant learn of or touch another's rows. Mend them, or pass \
+                     {{\"accept_risks\": [{}]}}.",
+                    codes.join(", ")
+                )
+            }
+            Self::Options(_) => "Options: policies, actions, update_columns, business_hours, sensitive, own_rows, \
+                                 tenant_column, permissions, accept_risks. See docs/POLICIES.md."
+                .into(),
+            Self::NoColumn { .. } => "Check the spelling in the options.".into(),
+            Self::NotOwner { .. } => "Call it as the owner of the table or as superuser.".into(),
+            Self::NotProtected { table } => format!("SELECT thorbis.protect('{table}'); protects it."),
+            Self::NoTable => "Name an existing table.".into(),
+            Self::NoSoftDelete { table } => format!("ALTER TABLE {table} ADD COLUMN deleted_at timestamptz;").to_string(),
+            Self::NotRows => "Pass an array such as '[{\"name\": \"a\"}, {\"name\": \"b\"}]'.".into(),
+            Self::UnknownImportColumn { .. } => {
+                "Every key of the rows, or column of the source, is a column of the target.".into()
+            }
+        }
+    }
+}

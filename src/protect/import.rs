@@ -1,0 +1,57 @@
+//! `thorbis.import_rows`: bulk loading under row security, where PostgreSQL refuses COPY FROM.
+//!
+//! Both forms are one `INSERT ... SELECT` run as the caller: policies, triggers and constraints hold for every row, and
+//! one bad row refuses them all.
+
+use crate::pg::error::{OrRaise, SqlError};
+use crate::pg::sql::{self, column, query};
+use crate::protect::error::ProtectError;
+use crate::protect::table::{Table, qualified_name};
+use pgrx::JsonB;
+use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Inserts a JSON array of objects; columns no object names take their defaults.
+#[pg_extern(sql = false)]
+fn import_rows_json(target: pg_sys::Oid, rows: JsonB) -> i64 {
+    let table = Table::read(target).or_raise();
+    let Value::Array(objects) = &rows.0 else { ProtectError::NotRows.raise() };
+    let mut names = BTreeSet::new();
+    for object in objects {
+        let Value::Object(object) = object else { ProtectError::NotRows.raise() };
+        names.extend(object.keys().cloned());
+    }
+    if names.is_empty() {
+        return 0;
+    }
+    let columns = insertable(&table, names);
+    let statement = format!(
+        "INSERT INTO {0} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{0}, $1)",
+        table.quoted()
+    );
+    sql::run(&statement, &[rows.into()]) as i64
+}
+
+/// Inserts the rows of another relation, typically a temporary table that COPY filled; columns match by name.
+#[pg_extern(sql = false)]
+fn import_rows_from(target: pg_sys::Oid, source: pg_sys::Oid) -> i64 {
+    let table = Table::read(target).or_raise();
+    let names = query(
+        "SELECT attname::text FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped",
+        &[source.into()],
+        |row| column::<String>(row, 1),
+    );
+    let columns = insertable(&table, names.into_iter().collect());
+    let statement =
+        format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {}", table.quoted(), qualified_name(source));
+    sql::run(&statement, &[]) as i64
+}
+
+fn insertable(table: &Table, names: BTreeSet<String>) -> String {
+    if let Some(unknown) = names.iter().find(|n| table.column(n).is_none_or(|c| c.generated)) {
+        ProtectError::UnknownImportColumn { table: table.quoted(), column: unknown.clone() }.raise();
+    }
+    names.iter().map(quote_identifier).collect::<Vec<_>>().join(", ")
+}

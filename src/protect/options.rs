@@ -1,0 +1,181 @@
+//! What a table's protection is asked to do beyond the default.
+
+use crate::domain::names;
+use crate::protect::error::ProtectError;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The `options` of `thorbis.protect()`, as stored in `thorbis.protected_tables`.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Names of the permissive policies, by command (`select`, `insert`, `update`, `delete`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<Command, String>,
+    /// What `thorbis_app` may do at all.
+    pub actions: Vec<Command>,
+    /// Columns `thorbis_app` may update; by default all but keys, the tenant and maintained columns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_columns: Option<Vec<String>>,
+    /// Rows are readable within the business hours of the resource only.
+    pub business_hours: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sensitive: Option<Sensitive>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_rows: Option<OwnRows>,
+    pub tenant_column: String,
+    /// Whether permissions are asked; without them every user of the tenant may use the table.
+    pub permissions: bool,
+    /// Codes of risks that were looked at and accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accept_risks: Vec<String>,
+}
+
+/// Rows whose jsonb `column` has `key` are for holders of `admin`.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Sensitive {
+    pub column: String,
+    pub key: String,
+}
+
+/// Users see their own row, and update `update_columns` of it, without a permission.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct OwnRows {
+    pub user_column: String,
+    #[serde(default = "own_rows_policy")]
+    pub policy: String,
+    #[serde(default)]
+    pub update_columns: Vec<String>,
+}
+
+fn own_rows_policy() -> String {
+    "own_rows".into()
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+pub enum Command {
+    Select,
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Command {
+    pub const ALL: [Command; 4] = [Command::Select, Command::Insert, Command::Update, Command::Delete];
+
+    pub fn sql(self) -> &'static str {
+        match self {
+            Command::Select => "SELECT",
+            Command::Insert => "INSERT",
+            Command::Update => "UPDATE",
+            Command::Delete => "DELETE",
+        }
+    }
+
+    /// `pg_policy.polcmd`.
+    pub fn letter(self) -> char {
+        match self {
+            Command::Select => 'r',
+            Command::Insert => 'a',
+            Command::Update => 'w',
+            Command::Delete => 'd',
+        }
+    }
+
+    /// The action of the permission that the command needs.
+    pub fn action(self) -> &'static str {
+        match self {
+            Command::Select => "read",
+            Command::Insert => "create",
+            Command::Update => "update",
+            Command::Delete => "delete",
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            policies: BTreeMap::new(),
+            actions: Command::ALL.to_vec(),
+            update_columns: None,
+            business_hours: false,
+            sensitive: None,
+            own_rows: None,
+            tenant_column: "tenant_id".into(),
+            permissions: true,
+            accept_risks: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    pub fn parse(json: serde_json::Value) -> Result<Options, ProtectError> {
+        serde_json::from_value(json).map_err(|e| ProtectError::Options(e.to_string()))
+    }
+
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("options are plain data")
+    }
+
+    pub fn allows(&self, command: Command) -> bool {
+        self.actions.contains(&command)
+    }
+
+    /// The permissive policy of a command on `table`.
+    pub fn policy_name(&self, table: &str, command: Command) -> String {
+        match self.policies.get(&command) {
+            Some(name) => name.clone(),
+            None if command == Command::Select && self.business_hours => "business_hours_access".into(),
+            None => names::derived("", table, &format!("_{}", command.action())),
+        }
+    }
+
+    /// Every column the options name.
+    pub fn columns(&self) -> impl Iterator<Item = &String> {
+        let sensitive = self.sensitive.iter().map(|s| &s.column);
+        let own = self.own_rows.iter().flat_map(|o| std::iter::once(&o.user_column).chain(&o.update_columns));
+        self.update_columns.iter().flatten().chain(sensitive).chain(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nothing_given_is_the_default() {
+        assert_eq!(Options::parse(json!({})).unwrap(), Options::default());
+    }
+
+    #[test]
+    fn unknown_options_and_commands_are_refused() {
+        assert!(Options::parse(json!({"busines_hours": true})).is_err());
+        assert!(Options::parse(json!({"actions": ["truncate"]})).is_err());
+        assert!(Options::parse(json!([])).is_err());
+    }
+
+    #[test]
+    fn options_survive_the_registry() {
+        let given = Options::parse(json!({
+            "actions": ["select"], "business_hours": true, "policies": {"select": "p"},
+            "own_rows": {"user_column": "id", "update_columns": ["name"]}
+        }))
+        .unwrap();
+        assert_eq!(Options::parse(given.to_json()).unwrap(), given);
+    }
+
+    #[test]
+    fn policy_names() {
+        let mut o = Options::default();
+        assert_eq!(o.policy_name("orders", Command::Insert), "orders_create");
+        o.business_hours = true;
+        assert_eq!(o.policy_name("orders", Command::Select), "business_hours_access");
+        o.policies.insert(Command::Select, "mine".into());
+        assert_eq!(o.policy_name("orders", Command::Select), "mine");
+    }
+}

@@ -1,0 +1,294 @@
+//! The statements that bring a table from what it is to what its options ask for.
+
+use crate::deploy::extension_schema;
+use crate::domain::names;
+use crate::pg::sql::{column, exists, optional, query};
+use crate::protect::error::ProtectError;
+use crate::protect::options::{Command, Options};
+use crate::protect::policies::{self, Policy};
+use crate::protect::risks;
+use crate::protect::table::Table;
+use pgrx::pg_sys;
+use pgrx::spi::{quote_identifier, quote_literal};
+
+const APP: &str = "thorbis_app";
+const PLATFORM: &str = "thorbis_platform";
+/// Columns that triggers and defaults maintain.
+const MAINTAINED: [&str; 4] = ["created_at", "created_by", "updated_at", "updated_by"];
+
+/// What is missing on `table`. `previous` are the options it was protected with before, if it was.
+pub fn missing(
+    table: &Table,
+    resource: &str,
+    options: &Options,
+    previous: Option<&(String, Options)>,
+) -> Result<Vec<String>, ProtectError> {
+    check_options(table, resource, options)?;
+    let desired = policies::desired(&table.name, resource, options);
+    let mut plan = Plan { table: table.quoted(), statements: Vec::new() };
+    plan.tenant_column(table, options)?;
+    refuse_risks(table, options, &desired, previous)?;
+    plan.index(table, options);
+    plan.row_security(table.oid, &plan.table.clone());
+    let outdated = outdated_policies(&table.name, &desired, previous);
+    plan.policies(table.oid, &table.quoted(), &desired, &outdated);
+    for (child, name) in table.descendants() {
+        plan.row_security(child, &name);
+        plan.policies(child, &name, &desired, &outdated);
+    }
+    plan.triggers(table, options);
+    plan.grants(table, options);
+    Ok(plan.statements)
+}
+
+struct Plan {
+    table: String,
+    statements: Vec<String>,
+}
+
+impl Plan {
+    fn push(&mut self, statement: String) {
+        self.statements.push(statement);
+    }
+
+    /// uuid, NOT NULL, defaulting to the current tenant. `shared.tenants` is its own tenant and keeps its key's default.
+    fn tenant_column(&mut self, table: &Table, options: &Options) -> Result<(), ProtectError> {
+        let (name, quoted) = (&options.tenant_column, quote_identifier(&options.tenant_column));
+        let Some(column) = table.column(name) else {
+            if table.has_rows("true") {
+                return Err(ProtectError::RowsWithoutTenant { table: table.quoted(), column: name.clone() });
+            }
+            let default = default_tenant();
+            self.push(format!("ALTER TABLE {} ADD COLUMN {quoted} uuid NOT NULL DEFAULT {default}", self.table));
+            return Ok(());
+        };
+        if column.data_type != "uuid" {
+            let found = column.data_type.clone();
+            return Err(ProtectError::TenantType { table: table.quoted(), column: name.clone(), found });
+        }
+        if !column.not_null {
+            if table.has_rows(&format!("{quoted} IS NULL")) {
+                return Err(ProtectError::RowsWithNullTenant { table: table.quoted(), column: name.clone() });
+            }
+            self.push(format!("ALTER TABLE {} ALTER COLUMN {quoted} SET NOT NULL", self.table));
+        }
+        if column.default.is_none() {
+            self.push(format!("ALTER TABLE {} ALTER COLUMN {quoted} SET DEFAULT {}", self.table, default_tenant()));
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, table: &Table, options: &Options) {
+        let covered = exists(
+            "SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+              WHERE i.indrelid = $1 AND a.attname = $2 AND i.indisvalid AND i.indpred IS NULL",
+            &[table.oid.into(), options.tenant_column.as_str().into()],
+        );
+        if !covered {
+            let name = names::derived("idx_", &table.name, &format!("_{}", options.tenant_column));
+            let (name, column) = (quote_identifier(name), quote_identifier(&options.tenant_column));
+            self.push(format!("CREATE INDEX {name} ON {} ({column})", self.table));
+        }
+    }
+
+    fn row_security(&mut self, oid: pg_sys::Oid, name: &str) {
+        let flags = query("SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = $1", &[oid.into()], |r| {
+            (column::<bool>(r, 1), column::<bool>(r, 2))
+        });
+        let (enabled, forced) = flags.first().copied().unwrap_or_default();
+        if !enabled {
+            self.push(format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"));
+        }
+        if !forced {
+            self.push(format!("ALTER TABLE {name} FORCE ROW LEVEL SECURITY"));
+        }
+    }
+
+    fn policies(&mut self, oid: pg_sys::Oid, name: &str, desired: &[Policy], outdated: &[String]) {
+        let present = present_policies(oid);
+        for policy in present.iter().filter(|p| outdated.contains(&p.name)) {
+            self.push(format!("DROP POLICY {} ON {name}", quote_identifier(&policy.name)));
+        }
+        for policy in desired {
+            match present.iter().find(|p| p.name == policy.name) {
+                Some(same) if same == policy => continue,
+                Some(_) => self.push(format!("DROP POLICY {} ON {name}", quote_identifier(&policy.name))),
+                None => {}
+            }
+            self.push(policy.create(name));
+        }
+    }
+
+    fn triggers(&mut self, table: &Table, options: &Options) {
+        let schema = extension_schema();
+        if table.column("updated_at").is_some() {
+            let name = names::derived("set_updated_at_", &table.name, "");
+            self.trigger(table, &name, "BEFORE UPDATE", &format!("{schema}.set_updated_at_column()"));
+        }
+        let name = names::derived("update_", &table.name, "_tenant_guard");
+        let column = &options.tenant_column;
+        let event = format!("BEFORE UPDATE OF {}", quote_identifier(column));
+        self.trigger(table, &name, &event, &format!("{schema}.keep_tenant_id({})", quote_literal(column)));
+    }
+
+    fn trigger(&mut self, table: &Table, name: &str, event: &str, call: &str) {
+        // A trigger of that name that calls another function is not ours to replace: it is left, the doctor tells.
+        let enabled = query(
+            "SELECT tgenabled::text FROM pg_trigger WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal",
+            &[table.oid.into(), name.into()],
+            |row| column::<String>(row, 1),
+        );
+        let quoted = quote_identifier(name);
+        match enabled.first().map(String::as_str) {
+            None => {
+                self.push(format!("CREATE TRIGGER {quoted} {event} ON {} FOR EACH ROW EXECUTE FUNCTION {call}", self.table))
+            }
+            Some("D") => self.push(format!("ALTER TABLE {} ENABLE TRIGGER {quoted}", self.table)),
+            Some(_) => {}
+        }
+    }
+
+    fn grants(&mut self, table: &Table, options: &Options) {
+        let schema = table.quoted_schema();
+        for role in [APP, PLATFORM] {
+            let usage = "SELECT 1 FROM pg_namespace WHERE nspname = $1 AND has_schema_privilege($2, oid, 'USAGE')";
+            if !exists(usage, &[table.schema.as_str().into(), role.into()]) {
+                self.push(format!("GRANT USAGE ON SCHEMA {schema} TO {role}"));
+            }
+        }
+        // UPDATE goes by column: the tenant, the keys and the maintained columns are nobody's to change.
+        let app: Vec<&str> =
+            Command::ALL.iter().filter(|c| **c != Command::Update && options.allows(**c)).map(|c| c.sql()).collect();
+        self.table_grants(table, APP, &app);
+        self.table_grants(table, PLATFORM, &Command::ALL.map(Command::sql));
+        self.column_grants(table, options);
+        for sequence in owned_sequences(table.oid) {
+            for role in [APP, PLATFORM] {
+                if !exists("SELECT 1 WHERE has_sequence_privilege($1, $2, 'USAGE')", &[role.into(), sequence.0.into()]) {
+                    self.push(format!("GRANT USAGE, SELECT ON SEQUENCE {} TO {role}", sequence.1));
+                }
+            }
+        }
+    }
+
+    fn table_grants(&mut self, table: &Table, role: &str, wanted: &[&str]) {
+        let held: Vec<String> = query(
+            "SELECT acl.privilege_type FROM pg_class c, aclexplode(c.relacl) acl
+              WHERE c.oid = $1 AND acl.grantee = to_regrole($2)",
+            &[table.oid.into(), role.into()],
+            |row| column(row, 1),
+        );
+        let missing: Vec<&str> = wanted.iter().copied().filter(|w| !held.iter().any(|h| h == w)).collect();
+        let extra: Vec<&str> = held.iter().map(String::as_str).filter(|h| !wanted.contains(h)).collect();
+        if !extra.is_empty() {
+            self.push(format!("REVOKE {} ON {} FROM {role}", extra.join(", "), self.table));
+        }
+        if !missing.is_empty() {
+            self.push(format!("GRANT {} ON {} TO {role}", missing.join(", "), self.table));
+        }
+    }
+
+    fn column_grants(&mut self, table: &Table, options: &Options) {
+        let wanted = updatable_columns(table, options);
+        let held: Vec<String> = query(
+            "SELECT a.attname::text FROM pg_attribute a, aclexplode(a.attacl) acl
+              WHERE a.attrelid = $1 AND NOT a.attisdropped AND acl.privilege_type = 'UPDATE'
+                AND acl.grantee = to_regrole($2)",
+            &[table.oid.into(), APP.into()],
+            |row| column(row, 1),
+        );
+        let list = |columns: Vec<&String>| columns.iter().map(quote_identifier).collect::<Vec<_>>().join(", ");
+        let missing: Vec<_> = wanted.iter().filter(|w| !held.contains(w)).collect();
+        let extra: Vec<_> = held.iter().filter(|h| !wanted.contains(h)).collect();
+        if !extra.is_empty() {
+            self.push(format!("REVOKE UPDATE ({}) ON {} FROM {APP}", list(extra), self.table));
+        }
+        if !missing.is_empty() {
+            self.push(format!("GRANT UPDATE ({}) ON {} TO {APP}", list(missing), self.table));
+        }
+    }
+}
+
+fn default_tenant() -> String {
+    format!("{}.get_current_tenant_id()", extension_schema())
+}
+
+fn check_options(table: &Table, resource: &str, options: &Options) -> Result<(), ProtectError> {
+    if !names::is_word(resource) {
+        let message = format!("resource {resource:?} is not a lower-case word");
+        return Err(ProtectError::Options(message));
+    }
+    match options.columns().find(|c| table.column(c).is_none()) {
+        Some(column) => Err(ProtectError::NoColumn { table: table.quoted(), column: column.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn refuse_risks(
+    table: &Table,
+    options: &Options,
+    desired: &[Policy],
+    previous: Option<&(String, Options)>,
+) -> Result<(), ProtectError> {
+    let mut own: Vec<String> = desired.iter().map(|p| p.name.clone()).collect();
+    own.extend(outdated_policies(&table.name, desired, previous));
+    let mut risks = risks::of(table, &options.tenant_column, &own);
+    risks.retain(|r| !options.accept_risks.contains(&r.code));
+    if risks.is_empty() { Ok(()) } else { Err(ProtectError::Risks { table: table.quoted(), risks }) }
+}
+
+/// Policies made for the previous options that the new ones do not want.
+fn outdated_policies(table: &str, desired: &[Policy], previous: Option<&(String, Options)>) -> Vec<String> {
+    let previous = previous.map(|(resource, options)| policies::desired(table, resource, options)).unwrap_or_default();
+    previous.into_iter().map(|p| p.name).filter(|name| !desired.iter().any(|d| d.name == *name)).collect()
+}
+
+fn present_policies(oid: pg_sys::Oid) -> Vec<Policy> {
+    query(
+        "SELECT polname::text, polcmd::text, polpermissive, polroles = ARRAY[to_regrole('thorbis_app')::oid],
+                polroles = '{0}', pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
+           FROM pg_policy WHERE polrelid = $1",
+        &[oid.into()],
+        |row| {
+            let letter = column::<String>(row, 2);
+            let (app, public): (bool, bool) = (column(row, 4), column(row, 5));
+            Policy {
+                name: column(row, 1),
+                command: Command::ALL.into_iter().find(|c| letter.starts_with(c.letter())),
+                permissive: column(row, 3),
+                // Any other set of roles compares unequal to what is wanted.
+                role: if app { Some(APP) } else if public { None } else { Some("") },
+                using: optional(row, 6),
+                check: optional(row, 7),
+            }
+        },
+    )
+}
+
+fn updatable_columns(table: &Table, options: &Options) -> Vec<String> {
+    if !options.allows(Command::Update) {
+        return Vec::new();
+    }
+    let fixed = |name: &String| {
+        *name == options.tenant_column || table.primary_key.contains(name) || MAINTAINED.contains(&name.as_str())
+    };
+    match &options.update_columns {
+        Some(columns) => {
+            let own = options.own_rows.iter().flat_map(|o| &o.update_columns);
+            let mut columns: Vec<String> = columns.iter().chain(own).cloned().collect();
+            columns.sort();
+            columns.dedup();
+            columns
+        }
+        None => table.columns.iter().filter(|c| !c.generated).map(|c| &c.name).filter(|n| !fixed(n)).cloned().collect(),
+    }
+}
+
+fn owned_sequences(oid: pg_sys::Oid) -> Vec<(pg_sys::Oid, String)> {
+    query(
+        "SELECT d.objid, d.objid::regclass::text FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
+          WHERE d.refobjid = $1 AND d.refobjsubid > 0 AND d.deptype = 'a' AND s.relkind = 'S'",
+        &[oid.into()],
+        |row| (column(row, 1), column(row, 2)),
+    )
+}

@@ -1,0 +1,99 @@
+//! `thorbis.protected_tables`: which tables are protected, and how.
+
+use crate::access::invalidation;
+use crate::pg::error::SqlError;
+use crate::pg::identity::ActingAs;
+use crate::pg::sql::{column, exists, query, query_one, run};
+use crate::protect::error::ProtectError;
+use crate::protect::options::Options;
+use pgrx::{JsonB, pg_sys};
+
+/// A registered table.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub table: pg_sys::Oid,
+    pub resource: String,
+    pub options: Options,
+}
+
+/// The entry of a table, read as the owner of the registry: the caller may not read it.
+pub fn find(table: pg_sys::Oid) -> Option<Entry> {
+    as_owner(|| {
+        query_one(
+            "SELECT table_id::oid, resource, options FROM thorbis.protected_tables WHERE table_id = $1::regclass",
+            &[table.into()],
+            entry,
+        )
+    })
+}
+
+pub fn all() -> Vec<Entry> {
+    as_owner(|| {
+        query(
+            "SELECT p.table_id::oid, p.resource, p.options FROM thorbis.protected_tables p
+              WHERE EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = p.table_id) ORDER BY p.table_id::text",
+            &[],
+            entry,
+        )
+    })
+}
+
+fn entry(row: &pgrx::spi::SpiHeapTupleData) -> Entry {
+    let JsonB(options) = column(row, 3);
+    // Options written by an earlier version are still understood; what is unknown falls back to the default.
+    Entry { table: column(row, 1), resource: column(row, 2), options: Options::parse(options).unwrap_or_default() }
+}
+
+/// Enters or changes a table, and makes its permissions grantable.
+pub fn save(entry: &Entry) {
+    as_owner(|| {
+        run(
+            "INSERT INTO thorbis.protected_tables (table_id, resource, options) VALUES ($1::regclass, $2, $3)
+             ON CONFLICT (table_id) DO UPDATE SET resource = excluded.resource, options = excluded.options,
+                                                  protected_at = now(), protected_by = excluded.protected_by",
+            &[entry.table.into(), entry.resource.as_str().into(), JsonB(entry.options.to_json()).into()],
+        );
+    });
+    // Tables of schema shared are protected before rbac exists; its migration enters their permissions.
+    let Some(permissions) = invalidation::named("rbac", "permissions") else { return };
+    let _identity = ActingAs::owner(permissions.owner);
+    run(
+        "INSERT INTO rbac.permissions (resource, action, description)
+         SELECT $1, a.action, a.verb || ' ' || replace($1, '_', ' ')
+           FROM (VALUES ('read', 'Read'), ('create', 'Create'), ('update', 'Change'), ('delete', 'Delete'),
+                        ('admin', 'Do everything with')) AS a(action, verb)
+         ON CONFLICT (resource, action) DO NOTHING",
+        &[entry.resource.as_str().into()],
+    );
+}
+
+pub fn remove(table: pg_sys::Oid) {
+    as_owner(|| {
+        run("DELETE FROM thorbis.protected_tables WHERE table_id = $1::regclass", &[table.into()]);
+    });
+}
+
+/// Whether the permissions of a resource can be granted already.
+pub fn resource_is_known(resource: &str) -> bool {
+    match invalidation::named("rbac", "permissions") {
+        None => true,
+        Some(permissions) => {
+            let _identity = ActingAs::owner(permissions.owner);
+            exists("SELECT 1 FROM rbac.permissions WHERE resource = $1 AND action = 'admin'", &[resource.into()])
+        }
+    }
+}
+
+fn as_owner<R>(body: impl FnOnce() -> R) -> R {
+    let Some(registry) = invalidation::named("thorbis", "protected_tables") else {
+        crate::deploy::error::DeployError::NotInstalled.raise()
+    };
+    let _identity = ActingAs::owner(registry.owner);
+    body()
+}
+
+/// The entry, or the error that says how to make one.
+pub fn expect(table: pg_sys::Oid) -> Result<Entry, ProtectError> {
+    find(table)
+        .ok_or_else(|| ProtectError::NotProtected { table: crate::protect::table::qualified_name(table) })
+}

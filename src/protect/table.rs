@@ -1,0 +1,130 @@
+//! A table as the catalog describes it.
+
+use crate::pg::sql::{column, optional, query, query_one};
+use crate::protect::error::ProtectError;
+use pgrx::pg_sys;
+use pgrx::spi::{quote_identifier, quote_qualified_identifier};
+
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub oid: pg_sys::Oid,
+    pub schema: String,
+    pub name: String,
+    pub partitioned: bool,
+    pub columns: Vec<Column>,
+    pub primary_key: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Column {
+    pub name: String,
+    pub data_type: String,
+    pub not_null: bool,
+    pub default: Option<String>,
+    pub generated: bool,
+}
+
+impl Table {
+    /// Reads the catalog and refuses what cannot be protected.
+    pub fn read(oid: pg_sys::Oid) -> Result<Table, ProtectError> {
+        let Some((schema, name, kind, persistence, parent)) = query_one(
+            "SELECT n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
+                    (SELECT i.inhparent::regclass::text FROM pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition)
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+            &[oid.into()],
+            |row| {
+                let text = |i| column::<String>(row, i);
+                (text(1), text(2), text(3), text(4), optional::<String>(row, 5))
+            },
+        ) else {
+            return Err(ProtectError::NoTable);
+        };
+        let table = quote_qualified_identifier(&schema, &name);
+        if schema == "information_schema" || schema == "thorbis" || schema.starts_with("pg_") && persistence != "t" {
+            return Err(ProtectError::System { table });
+        }
+        if persistence == "t" {
+            return Err(ProtectError::Temporary { table });
+        }
+        if let Some(parent) = parent {
+            return Err(ProtectError::Partition { table, parent });
+        }
+        let kind = match kind.as_str() {
+            "r" | "p" => None,
+            "v" => Some("view"),
+            "m" => Some("materialized view"),
+            "f" => Some("foreign table"),
+            "S" => Some("sequence"),
+            "i" | "I" => Some("index"),
+            _ => Some("relation of another kind"),
+        }
+        .map_or(Ok(kind == "p"), |kind| Err(ProtectError::NotATable { table, kind }))?;
+        Ok(Table { oid, schema, name, partitioned: kind, columns: columns(oid), primary_key: primary_key(oid) })
+    }
+
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// Quoted, for SQL text.
+    pub fn quoted(&self) -> String {
+        quote_qualified_identifier(&self.schema, &self.name)
+    }
+
+    pub fn quoted_schema(&self) -> String {
+        quote_identifier(&self.schema)
+    }
+
+    pub fn has_rows(&self, condition: &str) -> bool {
+        crate::pg::sql::exists(&format!("SELECT 1 FROM {} WHERE {condition} LIMIT 1", self.quoted()), &[])
+    }
+
+    /// All partitions beneath a partitioned table and all children of an inheritance parent, at any depth.
+    pub fn descendants(&self) -> Vec<(pg_sys::Oid, String)> {
+        query(
+            "WITH RECURSIVE d(oid) AS (SELECT inhrelid FROM pg_inherits WHERE inhparent = $1
+                                       UNION ALL SELECT i.inhrelid FROM d JOIN pg_inherits i ON i.inhparent = d.oid)
+             SELECT d.oid, format('%I.%I', n.nspname, c.relname)
+               FROM d JOIN pg_class c ON c.oid = d.oid JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 2",
+            &[self.oid.into()],
+            |row| (column(row, 1), column(row, 2)),
+        )
+    }
+}
+
+/// The quoted, qualified name of a relation that exists.
+pub fn qualified_name(oid: pg_sys::Oid) -> String {
+    query_one(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.oid = $1",
+        &[oid.into()],
+        |row| column::<String>(row, 1),
+    )
+    .unwrap_or_else(|| oid.to_string())
+}
+
+fn columns(oid: pg_sys::Oid) -> Vec<Column> {
+    query(
+        "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+                pg_get_expr(d.adbin, d.adrelid), a.attgenerated <> ''
+           FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+        &[oid.into()],
+        |row| Column {
+            name: column(row, 1),
+            data_type: column(row, 2),
+            not_null: column(row, 3),
+            default: optional(row, 4),
+            generated: column(row, 5),
+        },
+    )
+}
+
+fn primary_key(oid: pg_sys::Oid) -> Vec<String> {
+    query(
+        "SELECT a.attname::text FROM pg_index i, pg_attribute a
+          WHERE i.indrelid = $1 AND i.indisprimary AND a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)",
+        &[oid.into()],
+        |row| column(row, 1),
+    )
+}
