@@ -20,8 +20,9 @@ need_rust() {
 
 have_libclang() {
   command -v clang >/dev/null 2>&1 || return 1
-  ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib*/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 \
-    || [ -n "${LIBCLANG_PATH:-}" ]
+  [ -z "${LIBCLANG_PATH:-}" ] || return 0
+  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib*/libclang*.so*' >/dev/null \
+    || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null
 }
 
 # The server with its headers, for the version asked for.
@@ -85,7 +86,9 @@ install_packages() {
   say "installing from apt: ${packages[*]}"
   apt_get update
   quiet_install "${packages[@]}"
-  have_server || die "PostgreSQL $DEFAULT_PG is still not there: name another server with PG_CONFIG=/path/to/pg_config"
+  read -ra packages <<<"$(missing_packages)"
+  [ ${#packages[@]} -eq 0 ] || die "still missing after the installation: ${packages[*]}. Another PostgreSQL (15 to 18)
+       can be named with PG_CONFIG=/path/to/pg_config"
 }
 
 install_cargo_pgrx() {

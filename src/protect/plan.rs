@@ -232,7 +232,7 @@ fn refuse_risks(
 ) -> Result<(), ProtectError> {
     let mut own: Vec<String> = desired.iter().map(|p| p.name.clone()).collect();
     own.extend(outdated_policies(&table.name, desired, previous));
-    let mut risks = risks::of(table, &options.tenant_column, &own);
+    let mut risks = risks::of(table, options, own);
     risks.retain(|r| !options.accept_risks.contains(&r.code));
     if risks.is_empty() { Ok(()) } else { Err(ProtectError::Risks { table: table.quoted(), risks }) }
 }
@@ -265,7 +265,8 @@ fn present_policies(oid: pg_sys::Oid) -> Vec<Policy> {
     )
 }
 
-fn updatable_columns(table: &Table, options: &Options) -> Vec<String> {
+/// The columns `thorbis_app` may update.
+pub fn updatable_columns(table: &Table, options: &Options) -> Vec<String> {
     if !options.allows(Command::Update) {
         return Vec::new();
     }

@@ -1,6 +1,8 @@
 //! What would void a table's protection.
 
 use crate::pg::sql::{column, query};
+use crate::protect::options::{Command, Options};
+use crate::protect::plan;
 use crate::protect::table::Table;
 
 /// One finding. `code` is what `accept_risks` names.
@@ -15,9 +17,14 @@ pub struct Risk {
 const RISKS: &str = include_str!("risks.sql");
 
 /// All risks of a table, accepted or not. `own_policies` are the names of the policies protection makes.
-pub fn of(table: &Table, tenant_column: &str, own_policies: &[String]) -> Vec<Risk> {
-    let own = own_policies.to_vec();
-    query(RISKS, &[table.oid.into(), tenant_column.into(), own.into()], |row| Risk {
+pub fn of(table: &Table, options: &Options, own_policies: Vec<String>) -> Vec<Risk> {
+    let writable: Vec<String> = if options.allows(Command::Insert) {
+        table.columns.iter().map(|c| c.name.clone()).collect()
+    } else {
+        plan::updatable_columns(table, options)
+    };
+    let tenant = options.tenant_column.as_str();
+    query(RISKS, &[table.oid.into(), tenant.into(), own_policies.into(), writable.into()], |row| Risk {
         code: column(row, 1),
         object: column(row, 2),
         detail: column(row, 3),

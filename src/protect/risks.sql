@@ -1,5 +1,6 @@
 -- What would void the protection of table $1, whose tenant column is $2: rows (code, object, detail, remedy).
--- $3 names the policies that protection itself makes.
+-- $3 names the policies that protection itself makes, $4 the columns the application may write: a key it cannot write
+-- tells it nothing.
 WITH t AS (
     SELECT c.oid, c.relowner, c.relacl, format('%I.%I', n.nspname, c.relname) AS name,
            (SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = $2 AND NOT a.attisdropped) AS tenant
@@ -14,6 +15,8 @@ WITH t AS (
                                              WHEN i.indisexclusion THEN 'exclusion' ELSE 'unique' END) AS k(contype)
      WHERE (i.indisunique OR i.indisexclusion)
        AND NOT coalesce(t.tenant = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false)
+       AND EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = ANY ($4::text[])
+                      AND (a.attnum = ANY (i.indkey) OR i.indexprs IS NOT NULL))
 )
 SELECT k.contype || '_without_tenant', k.relname::text,
        CASE k.contype WHEN 'primary_key' THEN 'the primary key does not contain ' || quote_ident($2)

@@ -34,7 +34,11 @@ impl Database {
 
     /// No extension, no schemas.
     pub fn empty() -> Database {
-        Database::create(Cluster::shared(), "TEMPLATE template0")
+        let cluster = Cluster::shared();
+        // The template's making also makes the roles and their grants on settings: all databases share them, and two
+        // first installations at once would collide there.
+        template(cluster);
+        Database::create(cluster, "TEMPLATE template0")
     }
 
     /// The extension, and nothing installed yet.

@@ -86,10 +86,9 @@ COMMENT ON COLUMN shared.tenants.deleted_at IS 'When the tenant was soft-deleted
 COMMENT ON CONSTRAINT tenants_slug_unique ON shared.tenants IS
     'The one unique key without a tenant: only the platform writes slugs, so it tells tenants nothing';
 
--- The slug is unique over all tenants on purpose; the application cannot write it, so it shows nobody another's.
+-- The slug is unique over all tenants; the application cannot write it, so it tells nobody which others exist.
 SELECT thorbis.protect('shared.tenants', 'tenants', '{
     "tenant_column": "id",
     "actions": ["select", "update"],
-    "accept_risks": ["unique_without_tenant"],
     "update_columns": ["name", "timezone", "locale", "country", "settings", "metadata"]
 }');
