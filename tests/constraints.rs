@@ -46,6 +46,8 @@ fn no_foreign_key_accepts_another_tenants_parent() {
               WHERE ctid = (SELECT ctid FROM {table} WHERE tenant_id = $2 LIMIT 1)"
         );
         let mut tx = ok(superuser.transaction());
+        // Triggers of ours would set updated_by themselves; those of the keys are not among USER.
+        ok(tx.batch_execute(&format!("ALTER TABLE {table} DISABLE TRIGGER USER")));
         println!("{name}");
         let pointed =
             tx.execute(&point, &[&B.id, &A.id]).and_then(|_| tx.batch_execute("SET CONSTRAINTS ALL IMMEDIATE"));
@@ -134,8 +136,8 @@ fn no_sequence_counts_for_all_tenants() {
     let db = Database::new();
     let usable: i64 = one(
         &mut db.superuser(),
-        "SELECT count(*) FROM pg_class c WHERE c.relkind = 'S'
-            AND has_sequence_privilege('thorbis_app', c.oid, 'USAGE, SELECT, UPDATE')",
+        "SELECT count(*) FROM pg_class c
+          WHERE CASE c.relkind WHEN 'S' THEN has_sequence_privilege('thorbis_app', c.oid, 'USAGE, SELECT, UPDATE') END",
         &[],
     );
     assert_eq!(usable, 0);

@@ -178,7 +178,8 @@ fn reset_and_discard_fail_closed() {
     assert_eq!(ok(app.tenants_seen()), [A.id]);
     ok(app.batch_execute("RESET ALL"));
     assert_eq!(ok(app.tenants_seen()), NO_TENANTS);
-    ok(app.batch_execute("COMMIT; DISCARD ALL"));
+    ok(app.batch_execute("COMMIT"));
+    ok(app.batch_execute("DISCARD ALL"));
     assert_eq!(ok(app.tenants_seen()), NO_TENANTS);
 }
 

@@ -71,9 +71,10 @@ fn restore_into_empty_server(dump: &Dump) -> Cluster {
     server
 }
 
+/// What the doctor says about something; remedies are left out, they repeat options of whole tables.
 fn findings(client: &mut Client, about: &str) -> Vec<String> {
-    let sql = "SELECT concat_ws(' ', severity, code, object, detail, remedy) FROM thorbis.doctor()
-                WHERE concat_ws(' ', code, object, detail, remedy) ~* $1";
+    let sql = "SELECT concat_ws(' ', severity, code, object, detail) FROM thorbis.doctor()
+                WHERE concat_ws(' ', code, object, detail) ~* $1";
     ok(client.query(sql, &[&about])).iter().map(|row| row.get(0)).collect()
 }
 

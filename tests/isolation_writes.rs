@@ -4,10 +4,9 @@
 
 use postgres::{Client, Error};
 use std::collections::BTreeMap;
-use std::io::Write;
 use thorbis_tests::{
-    A, B, Database, TenantTable, assert_sqlstate, assert_sqlstate_in, db_error, describe, in_context, ok, one,
-    sqlstate, tenant_tables,
+    A, B, Cluster, Database, TenantTable, assert_sqlstate, assert_sqlstate_in, describe, in_context, ok, one,
+    set_local, sqlstate, tenant_tables,
 };
 
 /// A database under attack, and B's rows as they were before.
@@ -150,8 +149,11 @@ fn moving_rows_is_refused_even_with_the_columns_privilege() {
     }
     arena.run(|app, _, table| {
         let moved = as_a(app, &format!("UPDATE {} SET {} = '{}'", table.name, table.tenant_column, B.id), None);
-        let error = db_error(moved);
-        assert_ne!(error.code().code(), "XX000", "{}: {}", table.name, error.message());
+        match moved {
+            // No policy lets the row be updated at all.
+            Ok(rows) => assert_eq!(rows, 0, "rows of {} moved", table.name),
+            Err(e) => assert_ne!(sqlstate(&e), "XX000", "{}: {}", table.name, describe(&e)),
+        }
     });
 }
 
@@ -199,12 +201,13 @@ fn merge_with_the_other_tenants_keys_matches_nothing() {
 /// PostgreSQL refuses COPY FROM into a table with row security: import_rows() is the way.
 #[test]
 fn copy_from_is_refused() {
-    Arena::new().run(|app, _, table| {
-        let copied = in_context(app, A.id, A.owner, |tx| {
-            let mut writer = tx.copy_in(&format!("COPY {} FROM STDIN", table.name))?;
-            let _ = writer.write_all(b"\n");
-            writer.finish()
-        });
+    let arena = Arena::new();
+    let database = arena.db.name.clone();
+    arena.run(|_, _, table| {
+        // The client library loses step with the server when COPY is refused, so each gets a connection of its own.
+        let mut app = Cluster::shared().connect(&database, "app_login");
+        ok(app.batch_execute(&format!("BEGIN; {}", set_local(A.id, A.owner))));
+        let copied = app.copy_in(&format!("COPY {} FROM STDIN", table.name)).map(drop);
         assert_sqlstate_in(copied, &["0A000", "42501"]);
     });
 }

@@ -263,12 +263,19 @@ fn security_definer_of_a_superuser_may_look_but_not_switch_the_caller() {
 fn parallel_read_latches_the_leader_too() {
     let db = Database::new();
     let mut app = db.app();
+    // Planning a read of a protected table loads the library into the leader.
+    assert_eq!(ok(app.tenants_seen()), NO_TENANTS);
     force_parallel(&mut app);
     app.begin_as(&A);
     assert_eq!(ok(app.current_tenant()), Some(A.id));
     ok(app.switch_to(&B));
     // Without the hook the worker alone latched, and the leader then read B.
     assert_sqlstate(app.current_tenant(), "28000");
+    ok(app.batch_execute("ROLLBACK"));
+    app.begin_as(&A);
+    assert_eq!(ok(app.tenants_seen()), [A.id]);
+    ok(app.switch_to(&B));
+    assert_sqlstate(app.tenants_seen(), "28000");
 }
 
 #[test]

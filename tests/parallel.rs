@@ -21,6 +21,13 @@ fn orders(client: &mut Client) -> (i64, String) {
 #[test]
 fn parallel_plans_are_chosen_and_agree_with_serial_ones() {
     let db = Database::new();
+    // Enough rows for the planner to want workers.
+    for tenant in [&A, &B] {
+        let fill = "INSERT INTO restaurants.orders (tenant_id, order_number, total_amount)
+                    SELECT $1, 1000 + n, n FROM generate_series(1, 20000) n";
+        ok(db.superuser().execute(fill, &[&tenant.id]));
+    }
+    ok(db.superuser().batch_execute("ANALYZE restaurants.orders"));
     let (mut serial, mut parallel) = (db.app(), parallel_session(db.app()));
     for tenant in [&A, &B] {
         for session in [&mut serial, &mut parallel] {

@@ -103,7 +103,8 @@ fn apply(modules: &[&'static Module]) -> Vec<String> {
     done
 }
 
-/// The schema of a module belongs to `thorbis_owner`; `thorbis` itself is a member of the extension.
+/// The schema of a module belongs to whoever installs it: a dump names the owners of schemas before CREATE EXTENSION
+/// could make `thorbis_owner`, which gets every right on them instead. `thorbis` is a member of the extension.
 fn create_schema(module: &Module) {
     if module.name == "thorbis" || !engine::applied(module.name).is_empty() {
         return;
@@ -111,7 +112,14 @@ fn create_schema(module: &Module) {
     if sql::exists("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[module.name.into()]) {
         DeployError::SchemaTaken(module.name.into()).raise();
     }
-    sql::run(&format!("CREATE SCHEMA {} AUTHORIZATION {}", module.name, engine::OWNER), &[]);
+    let (schema, owner, about) = (module.name, engine::OWNER, pgrx::spi::quote_literal(module.about));
+    for statement in [
+        format!("CREATE SCHEMA {schema}"),
+        format!("COMMENT ON SCHEMA {schema} IS {about}"),
+        format!("GRANT ALL ON SCHEMA {schema} TO {owner} WITH GRANT OPTION"),
+    ] {
+        sql::run(&statement, &[]);
+    }
 }
 
 #[cfg(any(test, feature = "pg_test"))]

@@ -22,6 +22,7 @@ macro_rules! migrations {
 pub const MODULES: &[Module] = &[
     Module {
         name: "thorbis",
+        about: "Administration of thorbis_db",
         requires: &[],
         industry: false,
         migrations: migrations!("thorbis": 1 "0001_registry"),
@@ -29,6 +30,7 @@ pub const MODULES: &[Module] = &[
     },
     Module {
         name: "shared",
+        about: "What every industry uses: tenants, locations, users, customers, opening hours",
         requires: &["thorbis"],
         industry: false,
         migrations: migrations!("shared":
@@ -37,6 +39,7 @@ pub const MODULES: &[Module] = &[
     },
     Module {
         name: "rbac",
+        about: "Who may do what: permissions, roles, their assignment, and the safeguards around them",
         requires: &["shared"],
         industry: false,
         migrations: migrations!("rbac":
@@ -45,6 +48,7 @@ pub const MODULES: &[Module] = &[
     },
     Module {
         name: "restaurants",
+        about: "Restaurants: menu, tables, orders, kitchen",
         requires: &["rbac"],
         industry: true,
         migrations: migrations!("restaurants":

@@ -47,10 +47,11 @@ pub fn remember_preload() {
 /// Grants on settings live in a shared catalog that pg_dump of one database does not see.
 fn parameter_grants() -> Vec<String> {
     query(
-        "SELECT p FROM unnest(ARRAY['app.current_tenant_id', 'app.current_user_id']) p
-          WHERE NOT has_parameter_privilege('thorbis_gateway', p, 'SET')",
+        "SELECT p, r FROM unnest(ARRAY['app.current_tenant_id', 'app.current_user_id']) p,
+                          unnest(ARRAY['thorbis_gateway', 'thorbis_platform']) r
+          WHERE NOT has_parameter_privilege(r, p, 'SET') ORDER BY 1, 2",
         &[],
-        |row| format!("GRANT SET ON PARAMETER {} TO thorbis_gateway", column::<String>(row, 1)),
+        |row| format!("GRANT SET ON PARAMETER {} TO {}", column::<String>(row, 1), column::<String>(row, 2)),
     )
 }
 

@@ -4,8 +4,11 @@ use crate::deploy::error::DeployError;
 use crate::deploy::{engine, manifest, objects, require_superuser};
 use crate::domain::plan::Module;
 use crate::pg::error::SqlError;
-use crate::pg::sql::{self, column, query};
+use crate::pg::sql::{self, column, query_one};
 use pgrx::prelude::*;
+
+/// Look-up tables that migrations fill.
+const SEEDED: [&str; 3] = ["rbac.permissions", "rbac.role_templates", "rbac.role_template_permissions"];
 
 /// Takes a module back to an earlier version, 0 for none. Rows: the files run, or with `dry_run` their statements.
 /// Refuses while other modules need it, and while tables it would drop hold rows, unless told to discard them.
@@ -36,10 +39,14 @@ fn rollback(module: &str, to_version: i32, dry_run: bool, discard_data: bool) ->
         return SetOfIterator::new(statements.collect::<Vec<_>>());
     }
     let before = objects::of(module.name);
+    let grants = granted_permissions();
     let filled = if discard_data { Vec::new() } else { filled_tables(&before) };
     for (_, file, text) in &files {
         engine::run_file(file, &engine::render(text));
         notice!("rolled back {file}");
+    }
+    if !discard_data && granted_permissions() < grants {
+        DeployError::WouldDiscard("rbac.role_permissions".into()).raise();
     }
     forget(module, to_version, &before, &filled);
     SetOfIterator::new(files.into_iter().map(|(_, file, _)| file).collect::<Vec<_>>())
@@ -65,8 +72,7 @@ fn forget(module: &Module, to_version: i32, before: &objects::Objects, filled: &
     let after = objects::of(module.name);
     let lost: Vec<&String> =
         filled.iter().filter(|t| !after.contains_key(&("table".to_owned(), (*t).clone()))).collect();
-    // Look-up tables that only hold what migrations put there are no loss.
-    let lost: Vec<String> = lost.into_iter().filter(|t| !is_seed_table(t)).cloned().collect();
+    let lost: Vec<String> = lost.into_iter().filter(|t| !SEEDED.contains(&t.as_str())).cloned().collect();
     if !lost.is_empty() {
         DeployError::WouldDiscard(lost.join(", ")).raise();
     }
@@ -88,11 +94,10 @@ fn forget(module: &Module, to_version: i32, before: &objects::Objects, filled: &
     }
 }
 
-fn is_seed_table(table: &str) -> bool {
-    let seeds: Vec<String> = query(
-        "SELECT v FROM unnest(ARRAY['rbac.permissions', 'rbac.role_templates', 'rbac.role_template_permissions']) v",
-        &[],
-        |row| column(row, 1),
-    );
-    seeds.iter().any(|seed| seed == table)
+/// Permissions that tenants' roles hold: they go with the resources of a module.
+fn granted_permissions() -> i64 {
+    if crate::access::invalidation::named("rbac", "role_permissions").is_none() {
+        return 0;
+    }
+    query_one("SELECT count(*) FROM rbac.role_permissions", &[], |row| column(row, 1)).unwrap_or(0)
 }

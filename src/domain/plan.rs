@@ -15,6 +15,8 @@ pub struct Migration {
 #[derive(Clone, Copy, Debug)]
 pub struct Module {
     pub name: &'static str,
+    /// Comment of the schema.
+    pub about: &'static str,
     pub requires: &'static [&'static str],
     /// Installed only when asked for by name; the others are the base of every installation.
     pub industry: bool,
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
 
     const fn module(name: &'static str, requires: &'static [&'static str], industry: bool) -> Module {
-        Module { name, requires, industry, migrations: &[], views: None }
+        Module { name, about: "", requires, industry, migrations: &[], views: None }
     }
 
     const MODULES: &[Module] =

@@ -73,7 +73,7 @@ SELECT 'error', 'context_grant', CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.gran
        format('REVOKE SET ON PARAMETER %s FROM %s;', p.parname, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
   FROM pg_parameter_acl p, aclexplode(p.paracl) a
  WHERE p.parname IN ('app.current_tenant_id', 'app.current_user_id')
-   AND a.grantee <> to_regrole('thorbis_gateway') AND a.grantee <> 10
+   AND a.grantee NOT IN (10, to_regrole('thorbis_gateway'), to_regrole('thorbis_platform'))
 UNION ALL
 SELECT 'warning', 'default_privileges', CASE d.defaclnamespace WHEN 0 THEN 'all schemas' ELSE d.defaclnamespace::regnamespace::text END,
        'new tables are granted to the application before anybody protects them',
@@ -94,13 +94,7 @@ SELECT 'warning', 'foreign_triggers', t.tgrelid::regclass::text || ' ' || quote_
  WHERE NOT t.tgisinternal AND t.tgrelid IN (SELECT oid FROM protected)
    AND EXISTS (SELECT 1 FROM aclexplode(n.nspacl) a JOIN app ON app.oid = a.grantee WHERE a.privilege_type = 'CREATE')
 UNION ALL
-SELECT 'notice', 'temporary_tables', quote_ident(d.datname), 'everybody may create temporary tables, which shadow names in pooled sessions',
+SELECT 'notice', 'temporary_tables', quote_ident(d.datname), 'everybody may create temporary tables, which shadow names in pooled sessions; thorbis.import_rows() from a temporary table needs them',
        format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC;', d.datname)
   FROM pg_database d WHERE d.datname = current_database() AND has_database_privilege('thorbis_app', d.oid, 'TEMPORARY')
-UNION ALL
-SELECT 'notice', 'not_preloaded', quote_ident(current_database()),
-       'the library is loaded at first use; settings made before are checked only then',
-       'SELECT thorbis.install(preload => true); then reconnect.'
- WHERE NOT 'thorbis_db' = ANY (regexp_split_to_array(concat_ws(',', current_setting('session_preload_libraries'),
-                                                              current_setting('shared_preload_libraries')), '[\s",]+'))
 ORDER BY 1, 2, 3

@@ -71,6 +71,7 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool) -> SetOfIterator<'static, String
     }
     let ours = [
         names::derived("set_updated_at_", &table.name, ""),
+        names::derived("update_", &table.name, "_own_columns"),
         names::derived("update_", &table.name, "_tenant_guard"),
     ];
     for trigger in ours {

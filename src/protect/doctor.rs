@@ -53,10 +53,27 @@ fn library(findings: &mut Vec<Finding>) {
         let detail = format!("the extension is {installed}, the loaded library {loaded}");
         findings.push(finding("error", "version_mismatch", "thorbis_db", detail, "ALTER EXTENSION thorbis_db UPDATE; then reconnect."));
     }
+    if !preloaded() {
+        let detail = "the library is loaded at first use; settings made before are checked only then";
+        let remedy = "SELECT thorbis.install(preload => true); then reconnect.";
+        findings.push(finding("notice", "not_preloaded", "database", detail, remedy));
+    }
     if std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0") {
         let detail = "RUST_BACKTRACE is set for the server: errors carry backtraces to clients";
         findings.push(finding("warning", "backtraces", "server environment", detail, "Unset it and restart the server."));
     }
+}
+
+/// Whether this session was given the library at login. Read from the server's own variables: the settings are hidden
+/// from `thorbis_platform`.
+fn preloaded() -> bool {
+    // SAFETY: both are null or terminated strings for the life of the process.
+    let lists = unsafe { [pg_sys::session_preload_libraries_string, pg_sys::shared_preload_libraries_string] };
+    lists.into_iter().filter(|list| !list.is_null()).any(|list| {
+        // SAFETY: as above.
+        let list = unsafe { std::ffi::CStr::from_ptr(list) }.to_string_lossy();
+        list.split(',').any(|name| name.trim().trim_matches('"') == "thorbis_db")
+    })
 }
 
 /// One table: what protection would still have to do, and the risks it has. Accepted risks are reported for ever, as
@@ -84,7 +101,11 @@ fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
     }
     match plan::missing(&table, &entry.resource, &options, None) {
         Ok(missing) => findings.extend(
-            missing.into_iter().map(|statement| finding("error", "protection_incomplete", name.clone(), format!("missing: {statement}"), &remedy)),
+            missing.into_iter().map(|statement| {
+                // Without a grant something does not work; nothing is open.
+                let severity = if statement.starts_with("GRANT") { "warning" } else { "error" };
+                finding(severity, "protection_incomplete", name.clone(), format!("missing: {statement}"), &remedy)
+            }),
         ),
         Err(ProtectError::Risks { .. }) => {}
         Err(error) => findings.push(finding("error", "unprotectable", name, error.to_string(), &remedy)),

@@ -17,7 +17,7 @@ pub struct Options {
     /// Columns `thorbis_app` may update; by default all but keys, the tenant and maintained columns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update_columns: Option<Vec<String>>,
-    /// Rows are readable within the business hours of the resource only.
+    /// Rows are seen, changed and deleted within the business hours of the resource only.
     pub business_hours: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sensitive: Option<Sensitive>,

@@ -2,6 +2,7 @@
 
 use crate::deploy::extension_schema;
 use crate::domain::names;
+use crate::pg::identity;
 use crate::pg::sql::{column, exists, optional, query};
 use crate::protect::error::ProtectError;
 use crate::protect::options::{Command, Options};
@@ -36,7 +37,7 @@ pub fn missing(
         plan.row_security(child, &name);
         plan.policies(child, &name, &desired, &outdated);
     }
-    plan.triggers(table, options);
+    plan.triggers(table, resource, options);
     plan.grants(table, options);
     Ok(plan.statements)
 }
@@ -119,11 +120,18 @@ impl Plan {
         }
     }
 
-    fn triggers(&mut self, table: &Table, options: &Options) {
+    fn triggers(&mut self, table: &Table, resource: &str, options: &Options) {
         let schema = extension_schema();
         if table.column("updated_at").is_some() {
             let name = names::derived("set_updated_at_", &table.name, "");
             self.trigger(table, &name, "BEFORE UPDATE", &format!("{schema}.set_updated_at_column()"));
+        }
+        if let Some(own) = options.own_rows.as_ref().filter(|own| !own.update_columns.is_empty()) {
+            let name = names::derived("update_", &table.name, "_own_columns");
+            let arguments: Vec<String> =
+                std::iter::once(resource).chain(own.update_columns.iter().map(String::as_str)).map(quote_literal).collect();
+            let call = format!("{schema}.check_own_row_update({})", arguments.join(", "));
+            self.trigger(table, &name, "BEFORE UPDATE", &call);
         }
         let name = names::derived("update_", &table.name, "_tenant_guard");
         let column = &options.tenant_column;
@@ -131,29 +139,40 @@ impl Plan {
         self.trigger(table, &name, &event, &format!("{schema}.keep_tenant_id({})", quote_literal(column)));
     }
 
+    /// Makes the trigger, or makes it again when its arguments changed. One of that name that calls somebody else's
+    /// function is the user's own and stays.
     fn trigger(&mut self, table: &Table, name: &str, event: &str, call: &str) {
-        // A trigger of that name that calls another function is not ours to replace: it is left, the doctor tells.
-        let enabled = query(
-            "SELECT tgenabled::text FROM pg_trigger WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal",
+        let present = query(
+            "SELECT tgenabled::text, pg_get_triggerdef(oid) FROM pg_trigger
+              WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal",
             &[table.oid.into(), name.into()],
-            |row| column::<String>(row, 1),
+            |row| (column::<String>(row, 1), column::<String>(row, 2)),
         );
         let quoted = quote_identifier(name);
-        match enabled.first().map(String::as_str) {
-            None => {
-                self.push(format!("CREATE TRIGGER {quoted} {event} ON {} FOR EACH ROW EXECUTE FUNCTION {call}", self.table))
+        let function = call.split('(').next().unwrap_or(call);
+        let create =
+            format!("CREATE TRIGGER {quoted} {event} ON {} FOR EACH ROW EXECUTE FUNCTION {call}", self.table);
+        match present.first() {
+            None => self.push(create),
+            Some((_, found)) if *found != create && found.contains(&format!("EXECUTE FUNCTION {function}(")) => {
+                self.push(format!("DROP TRIGGER {quoted} ON {}", self.table));
+                self.push(create);
             }
-            Some("D") => self.push(format!("ALTER TABLE {} ENABLE TRIGGER {quoted}", self.table)),
+            Some((enabled, _)) if enabled == "D" => {
+                self.push(format!("ALTER TABLE {} ENABLE TRIGGER {quoted}", self.table));
+            }
             Some(_) => {}
         }
     }
 
     fn grants(&mut self, table: &Table, options: &Options) {
         let schema = table.quoted_schema();
-        for role in [APP, PLATFORM] {
+        // The owner too: foreign-key checks run as the owner of the referencing table.
+        let owner = crate::access::invalidation::owner_of(table.oid).and_then(identity::role_name).unwrap_or_default();
+        for role in [APP, PLATFORM, &owner] {
             let usage = "SELECT 1 FROM pg_namespace WHERE nspname = $1 AND has_schema_privilege($2, oid, 'USAGE')";
             if !exists(usage, &[table.schema.as_str().into(), role.into()]) {
-                self.push(format!("GRANT USAGE ON SCHEMA {schema} TO {role}"));
+                self.push(format!("GRANT USAGE ON SCHEMA {schema} TO {}", quote_identifier(role)));
             }
         }
         // UPDATE goes by column: the tenant, the keys and the maintained columns are nobody's to change.

@@ -104,7 +104,9 @@ impl<'a> Functions<'a> {
         } else {
             self.tenant_is("get_current_tenant_id()")
         }];
-        if self.options.business_hours && command == Command::Select {
+        // Not for INSERT: what is new is nothing to see. For the others, an UPDATE that reads no column would otherwise
+        // reach rows that cannot be seen now.
+        if self.options.business_hours && command != Command::Insert {
             terms.push(format!("{}.within_business_hours({})", self.schema, self.resource));
         }
         if let Some(sensitive) = &self.options.sensitive {

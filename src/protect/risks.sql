@@ -24,7 +24,8 @@ SELECT k.contype || '_without_tenant', k.relname::text,
                       ELSE 'a unique key without ' || quote_ident($2) || ' tells one tenant which values another has' END,
        CASE WHEN k.contype = 'exclusion' THEN 'Recreate it with ' || quote_ident($2) || ' WITH = as its first element.'
             WHEN k.conname IS NULL THEN 'Recreate the index with ' || quote_ident($2) || ' as its first column.'
-            ELSE format('ALTER TABLE %s DROP CONSTRAINT %I, ADD %s (%I%s);', t.name, k.conname,
+            ELSE format('ALTER TABLE %s %sDROP CONSTRAINT %I, ADD %s (%I%s);', t.name,
+                        CASE WHEN t.tenant IS NULL THEN format('ADD COLUMN %I uuid, ', $2) END, k.conname,
                         CASE k.contype WHEN 'primary_key' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END, $2,
                         (SELECT string_agg(', ' || quote_ident(a.attname), '' ORDER BY p.i)
                            FROM unnest((k.indkey::int2[])[0:k.indnkeyatts - 1]) WITH ORDINALITY AS p(attnum, i)

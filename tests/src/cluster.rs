@@ -4,13 +4,16 @@ use postgres::{Client, Config, NoTls};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Durability costs time and protects nothing here. autovacuum would make plans depend on the moment.
+/// Durability costs time and protects nothing here. autovacuum would make plans depend on the moment. A test that waits
+/// for a lock for ever fails.
 const SETTINGS: &[&str] = &[
     "fsync=off",
     "full_page_writes=off",
     "autovacuum=off",
     "jit=off",
+    "statement_timeout=3min",
     "max_connections=200",
     "max_prepared_transactions=20",
 ];
@@ -27,16 +30,18 @@ pub fn repository_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the repository").to_path_buf()
 }
 
-fn cluster_sh(args: &[&str]) -> String {
+/// What the script prints, or what it complains about.
+fn cluster_sh(args: &[&str]) -> Result<String, String> {
     let script = repository_root().join("scripts/cluster.sh");
-    let output = Command::new(&script).args(args).output().unwrap_or_else(|e| panic!("{}: {e}", script.display()));
-    assert!(
-        output.status.success(),
-        "scripts/cluster.sh {} failed:\n{}",
-        args.join(" "),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("the script prints UTF-8")
+    let output = Command::new(&script).args(args).output().map_err(|e| format!("{}: {e}", script.display()))?;
+    let [printed, complaints] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    if output.status.success() { Ok(printed) } else { Err(format!("cluster.sh {}:\n{complaints}", args.join(" "))) }
+}
+
+/// A name no other test of this or another process has.
+fn own_name(purpose: &str) -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    format!("test-{purpose}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Cluster {
@@ -48,19 +53,17 @@ impl Cluster {
 
     /// An empty cluster of a test's own. Roles are global, so what a restore needs can only be tried in one.
     pub fn fresh(purpose: &str) -> Cluster {
-        let name = format!("test-{purpose}-{}", std::process::id());
-        Cluster::launch("start", &name, &["auto"], true)
+        Cluster::launch("start", &own_name(purpose), &["auto"], true)
     }
 
     /// A hot standby of this cluster.
     pub fn standby(&self) -> Cluster {
-        let name = format!("test-standby-{}", std::process::id());
-        Cluster::launch("standby", &name, &[&self.name], true)
+        Cluster::launch("standby", &own_name("standby"), &[&self.name], true)
     }
 
     fn launch(verb: &str, name: &str, more: &[&str], temporary: bool) -> Cluster {
         let args: Vec<&str> = [verb, name].iter().chain(more).chain(SETTINGS).copied().collect();
-        let printed = cluster_sh(&args);
+        let printed = cluster_sh(&args).unwrap_or_else(|complaints| panic!("{complaints}"));
         let value = |key: &str| {
             let line = printed.lines().find_map(|line| line.strip_prefix(key));
             line.unwrap_or_else(|| panic!("scripts/cluster.sh printed no {key}")).to_owned()
@@ -101,7 +104,10 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.temporary {
-            cluster_sh(&["destroy", &self.name]);
+            // Never panics: the test may be panicking already. scripts/test.sh deletes what is left.
+            if let Err(complaints) = cluster_sh(&["destroy", &self.name]) {
+                eprintln!("{complaints}");
+            }
         }
     }
 }

@@ -4,4 +4,3 @@ DROP TABLE rbac.role_templates;
 
 DROP TABLE rbac.permissions;
 
-COMMENT ON SCHEMA rbac IS NULL;

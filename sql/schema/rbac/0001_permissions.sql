@@ -1,8 +1,6 @@
 -- What can be permitted, and the roles a new tenant starts with. Global look-up tables: no tenant, no triggers,
 -- read by everybody, written by migrations and by thorbis.protect() only.
 
-COMMENT ON SCHEMA rbac IS 'Who may do what: permissions, roles, their assignment, and the safeguards around them';
-
 CREATE TABLE rbac.permissions (
     resource text NOT NULL,
     action text NOT NULL,

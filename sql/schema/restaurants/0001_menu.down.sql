@@ -9,4 +9,3 @@ DROP TABLE restaurants.menu_items;
 -- What protect() entered for the resource goes too, out of every role that held it.
 DELETE FROM rbac.permissions WHERE resource = 'menu';
 
-COMMENT ON SCHEMA restaurants IS NULL;

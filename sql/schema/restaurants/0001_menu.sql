@@ -1,7 +1,5 @@
 -- What can be ordered: dishes, and the choices that go with them.
 
-COMMENT ON SCHEMA restaurants IS 'Restaurants: menu, tables, orders, kitchen';
-
 CREATE TABLE restaurants.menu_items (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),
     id uuid NOT NULL DEFAULT gen_random_uuid(),

@@ -1,3 +1,2 @@
 DROP TABLE shared.tenants;
 
-COMMENT ON SCHEMA shared IS NULL;

@@ -1,7 +1,5 @@
 -- The tenants themselves. Every other tenant table points here, and a purged tenant takes its rows along.
 
-COMMENT ON SCHEMA shared IS 'What every industry uses: tenants, locations, users, customers, opening hours';
-
 CREATE TABLE shared.tenants (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     name text NOT NULL,

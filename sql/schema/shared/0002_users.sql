@@ -31,11 +31,6 @@ CREATE INDEX idx_users_id ON shared.users (id);
 CREATE INDEX idx_users_created_by ON shared.users (tenant_id, created_by) WHERE created_by IS NOT NULL;
 CREATE INDEX idx_users_updated_by ON shared.users (tenant_id, updated_by) WHERE updated_by IS NOT NULL;
 
--- Whoever may not update users may still update their own row, in these columns only.
-CREATE TRIGGER update_users_own_columns
-    BEFORE UPDATE ON shared.users
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_own_row_update('users', 'first_name', 'last_name', 'phone', 'settings');
-
 -- Only what decides access invalidates: noting last_active_at must not empty the permission cache of every session.
 CREATE TRIGGER write_users_invalidation
     AFTER INSERT OR UPDATE OF tenant_id, id, status, deleted_at OR DELETE ON shared.users

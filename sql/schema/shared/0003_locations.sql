@@ -20,7 +20,7 @@ CREATE TABLE shared.locations (
     CONSTRAINT locations_updated_by_fkey FOREIGN KEY (tenant_id, updated_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT locations_name_check CHECK (btrim(name) <> ''),
     -- As for shared.tenants: an unknown zone raises 22023, a POSIX string fails the pattern.
-    CONSTRAINT locations_timezone_check CHECK (
+    CONSTRAINT locations_timezone_check CHECK (timezone IS NULL OR
         timezone ~ '^(UTC|Etc/GMT[+-][0-9]{1,2}|[A-Za-z_]+(/[A-Za-z_-]+)+)$'
         AND timestamp '2000-01-01 00:00:00' AT TIME ZONE timezone IS NOT NULL),
     CONSTRAINT locations_business_day_cutoff_check CHECK (business_day_cutoff < '12:00')

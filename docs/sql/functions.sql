@@ -1,0 +1,36 @@
+-- Every function of the extension, by subject. A function that no subject names appears under "Other".
+SET search_path = pg_catalog;
+
+WITH subject(position, title, names) AS (VALUES
+    (1, 'Context: who is asking', '{get_current_tenant_id,get_current_user_id,get_current_actor_id,set_context,bind_role,unbind_role}'::text[]),
+    (2, 'Access: what they may do', '{has_permission,permitted_tenant_id,within_business_hours,explain_permission,who_can}'),
+    (3, 'Protection of tables, and work on protected tables', '{protect,unprotect,doctor,soft_delete,restore,import_rows}'),
+    (4, 'Deployment and tenants', '{install,migrate,rollback,status,repair,version,create_tenant,grant_app,install_auth_shims,assert_supported_server}'),
+    (5, 'Trigger functions', '{}'),
+    (6, 'Other', '{}')
+), functions AS (
+    SELECT p.oid, n.nspname = 'thorbis' AS administration, p.proname::text AS name,
+           CASE WHEN p.prorettype = 'trigger'::regtype THEN 5
+                ELSE coalesce((SELECT s.position FROM subject s WHERE p.proname = ANY (s.names)), 6) END AS position,
+           CASE WHEN n.nspname = 'thorbis' THEN 'thorbis.' ELSE '' END || p.proname
+               || '(' || pg_get_function_arguments(p.oid) || ') RETURNS ' || pg_get_function_result(p.oid) AS signature,
+           CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END
+               || CASE p.proparallel WHEN 's' THEN ', parallel safe' WHEN 'r' THEN ', parallel restricted' ELSE '' END
+               || CASE WHEN p.proisstrict THEN ', NULL for a NULL argument' ELSE '' END AS kind,
+           (SELECT string_agg(a.grantee::regrole::text, ', ' ORDER BY a.grantee::regrole::text COLLATE "C")
+              FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner) AS callers
+      FROM pg_extension e
+      JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+      JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+      JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE e.extname = 'thorbis_db'
+)
+SELECT format(E'\n## %s\n', s.title) || string_agg(
+           format(E'\n### %s\n\n    %s\n\n%s.\n\n%s. EXECUTE: %s.', f.name, f.signature,
+                  rtrim(obj_description(f.oid, 'pg_proc'), '.'), upper(left(f.kind, 1)) || substr(f.kind, 2),
+                  CASE WHEN s.position = 5 THEN 'checked when a trigger is created, not when it fires; ' ELSE '' END
+                      || coalesce(f.callers, 'superusers only')),
+           E'\n' ORDER BY f.administration, f.name COLLATE "C", f.signature COLLATE "C")
+  FROM subject s JOIN functions f USING (position)
+ GROUP BY s.position, s.title
+ ORDER BY s.position;

@@ -1,0 +1,36 @@
+-- Every trigger, grouped by purpose and function. A trigger function that no group names appears under "Other".
+SET search_path = pg_catalog;
+
+WITH purpose(position, title, remark, functions) AS (VALUES
+    (1, 'Audit', 'None yet: the audit log, with a trigger on every protected table, comes in a later version.', '{}'::text[]),
+    (2, 'Validation', 'They refuse what a CHECK, a key or a policy cannot express.',
+        '{keep_tenant_id,check_own_row_update,check_role_grant,keep_last_owner}'),
+    (3, 'Notification', 'None yet: events for other systems come in a later version, through an outbox table and not through '
+        'NOTIFY, whose payload every session can read.', '{}'),
+    (4, 'Maintenance', 'They keep columns and caches current.', '{set_updated_at_column,invalidate_permissions}'),
+    (5, 'Business rules', 'Document numbers so far. Status transitions, totals, stock and ledgers come in later versions.',
+        '{assign_document_number}'),
+    (6, 'Other', NULL, '{}')
+), triggers AS (
+    SELECT p.oid AS function, p.proname::text AS name,
+           coalesce((SELECT u.position FROM purpose u WHERE p.proname = ANY (u.functions)), 6) AS position,
+           t.tgrelid::regclass::text AS on_table, t.tgname::text AS trigger,
+           substring(pg_get_triggerdef(t.oid) FROM format('TRIGGER %I (.*) ON %s ', t.tgname, t.tgrelid::regclass))
+               || CASE WHEN t.tgtype & 1 = 1 THEN ', each row' ELSE ', each statement' END
+               || CASE t.tgenabled WHEN 'A' THEN ', ENABLE ALWAYS' WHEN 'D' THEN ', DISABLED' ELSE '' END AS fires,
+           substring(pg_get_triggerdef(t.oid) FROM 'EXECUTE FUNCTION [^(]*\((.*)\)$') AS arguments
+      FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+     WHERE NOT t.tgisinternal
+), lists AS (
+    SELECT position, name, format(E'\n### %s\n\n%s.\n\n| Table | Trigger | Fires | Arguments |\n|---|---|---|---|\n%s',
+               name, rtrim(obj_description(function, 'pg_proc'), '.'),
+               string_agg(format('| %s | `%s` | %s | %s |', on_table, trigger, fires, arguments), E'\n'
+                          ORDER BY on_table COLLATE "C", trigger COLLATE "C")) AS list
+      FROM triggers GROUP BY position, function, name
+)
+SELECT format(E'\n## %s\n', p.title) || coalesce(E'\n' || p.remark || E'\n', '')
+       || coalesce(string_agg(l.list, E'\n' ORDER BY l.name COLLATE "C"), '')
+  FROM purpose p LEFT JOIN lists l USING (position)
+ GROUP BY p.position, p.title, p.remark
+HAVING p.remark IS NOT NULL OR count(l.list) > 0
+ ORDER BY p.position;
