@@ -31,4 +31,5 @@ fi
 # Everything in memory, one process a query, nothing in the background: what is left is the work compared.
 server=$("${pin[@]}" "$ROOT/scripts/cluster.sh" start bench auto fsync=off full_page_writes=off wal_level=minimal max_wal_senders=0 \
   max_wal_size=8GB checkpoint_timeout=1h autovacuum=off shared_buffers=1GB jit=off max_parallel_workers_per_gather=0)
-env $server "${pin[@]}" cargo run --quiet --release -p thorbis-bench -- "${program[@]}"
+while IFS= read -r variable; do export "${variable?}"; done <<<"$server"
+"${pin[@]}" cargo run --quiet --release -p thorbis-bench -- "${program[@]}"

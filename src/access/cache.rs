@@ -34,9 +34,7 @@ pub fn with_permissions<R>(tenant: Uuid, user: Uuid, ask: impl FnOnce(&Permissio
     let key = (tenant, user);
     let still_true = |loaded: &Loaded| loaded.changes_at.is_none_or(|at| unix_micros() < at);
     let loaded = drop_stale().users.borrow().get(&key).filter(|l| still_true(l)).cloned();
-    let loaded = loaded.unwrap_or_else(|| {
-        remember(|cache| &cache.users, key, || load::permissions(tenant, user))
-    });
+    let loaded = loaded.unwrap_or_else(|| remember(|cache| &cache.users, key, || load::permissions(tenant, user)));
     ask(&loaded.permissions)
 }
 

@@ -15,8 +15,6 @@ pub enum AccessError {
     LastOwner,
     #[error("column \"{column}\" of your own row cannot be changed by yourself")]
     OwnColumn { column: String },
-    #[error("no tenant context")]
-    NoTenant,
 }
 
 impl SqlError for AccessError {
@@ -27,7 +25,6 @@ impl SqlError for AccessError {
             }
             Self::Cycle => PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
             Self::LastOwner => PgSqlErrorCode::ERRCODE_RESTRICT_VIOLATION,
-            Self::NoTenant => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
         }
     }
 
@@ -42,7 +39,6 @@ impl SqlError for AccessError {
             Self::Cycle => "Remove the inheritance that leads back to this role first.".into(),
             Self::LastOwner => "Give another user an owner role first.".into(),
             Self::OwnColumn { .. } => "Somebody with the update permission on users can change it.".into(),
-            Self::NoTenant => "BEGIN; SELECT thorbis.set_context(tenant_id, user_id); ...".into(),
         }
     }
 }

@@ -37,9 +37,9 @@ WITH RECURSIVE path(user_id, role_id, via, now) AS (
        AND g.resource = $3 AND g.action IN ($4, 'admin')
 )
 SELECT u.id, reason.kind, reason.source,
-       CASE WHEN u.deleted_at IS NOT NULL OR u.status <> 'active' THEN 'inactive' WHEN reason.now THEN 'now' WHEN reason.now IS NULL THEN 'never'
+       CASE WHEN t.deleted_at IS NOT NULL OR t.status NOT IN ('trial', 'active') THEN 'closed' WHEN u.deleted_at IS NOT NULL OR u.status <> 'active' THEN 'inactive' WHEN reason.now THEN 'now' WHEN reason.now IS NULL THEN 'never'
             ELSE 'expired' END
-  FROM shared.users u LEFT JOIN reason ON reason.user_id = u.id
+  FROM shared.users u JOIN shared.tenants t ON t.id = u.tenant_id LEFT JOIN reason ON reason.user_id = u.id
  WHERE u.tenant_id = $1 AND $2 IN (u.id, '00000000-0000-0000-0000-000000000000')
  ORDER BY u.id, reason.now DESC NULLS LAST, reason.kind, reason.source";
 
@@ -71,17 +71,15 @@ fn explain_permission(
 }
 
 fn explain(reasons: &[Reason]) -> Vec<(bool, String, Option<String>)> {
-    let deny = |why: &str, reason: Option<&Reason>| vec![(false, why.to_owned(), reason.and_then(|r| r.source.clone()))];
+    let deny =
+        |why: &str, reason: Option<&Reason>| vec![(false, why.to_owned(), reason.and_then(|r| r.source.clone()))];
     let Some(first) = reasons.first() else { return deny("no such user in this tenant", None) };
     match first.state.as_str() {
+        "closed" => deny("the tenant is suspended or closed", None),
         "inactive" => deny("the user is deleted or not active", None),
         "never" => deny("nothing grants it", None),
         "expired" => deny(&format!("{} is not valid now", first.kind), Some(first)),
-        _ => reasons
-            .iter()
-            .filter(|r| r.state == "now")
-            .map(|r| (true, r.kind.clone(), r.source.clone()))
-            .collect(),
+        _ => reasons.iter().filter(|r| r.state == "now").map(|r| (true, r.kind.clone(), r.source.clone())).collect(),
     }
 }
 

@@ -58,22 +58,31 @@ v1_function!(
         // SAFETY: called by PostgreSQL as declared.
         let trigger = unsafe { Trigger::of(fcinfo) };
         let row = trigger.new_row();
-        if let Some(tenant) = trigger.uuid(row, "tenant_id") {
+        if let Some((tenant, user)) = granting_user(trigger.uuid(row, "tenant_id")) {
             match trigger.table_name().as_str() {
-                "roles" if trigger.boolean(row, "is_owner") => check_owner(tenant),
+                "roles" if trigger.boolean(row, "is_owner") => check_owner(tenant, user),
                 "roles" => {}
-                "role_hierarchy" => check_inheritance(&trigger, tenant),
+                "role_hierarchy" => {
+                    if let Some(inherited) = trigger.uuid(row, "inherits_role_id") {
+                        check_role(tenant, user, &closure(tenant, inherited));
+                    }
+                }
                 "user_roles" => {
                     if let Some(role) = trigger.uuid(row, "role_id") {
-                        check_role(tenant, &closure(tenant, role));
+                        check_role(tenant, user, &closure(tenant, role));
                     }
                 }
                 _ => {
                     if let (Some(resource), Some(action)) = (trigger.text(row, "resource"), trigger.text(row, "action")) {
-                        check_permission(tenant, &resource, &action);
+                        check_permission(tenant, user, &resource, &action);
                     }
                 }
             }
+        }
+        // Whoever adds it, an operator too.
+        let foreign = current::get().tenant.is_some_and(|t| trigger.uuid(row, "tenant_id") != Some(t));
+        if trigger.table_name() == "role_hierarchy" && (!foreign || identity::operates_all_tenants()) {
+            check_circle(&trigger);
         }
         trigger.unchanged()
     })
@@ -109,50 +118,47 @@ fn is_live(trigger: &Trigger, user: pg_sys::HeapTuple) -> bool {
     !deleted && trigger.text(user, "status").as_deref() == Some("active")
 }
 
-/// The user who grants, or None for jobs, imports and the demo: superusers and the platform acting for no user.
-fn granting_user() -> Option<(Uuid, Uuid)> {
+/// The tenant and user whose grant is to be checked. None for jobs, imports and the demo (superusers and the platform
+/// acting for nobody of this tenant), and for rows of another tenant: this runs before the policies, which refuse
+/// those, and must not say anything about them.
+fn granting_user(row_tenant: Option<Uuid>) -> Option<(Uuid, Option<Uuid>)> {
     let context = current::get();
-    match (context.tenant, context.user) {
-        (Some(tenant), Some(user)) => Some((tenant, user)),
-        _ if identity::operates_all_tenants() => None,
-        _ => AccessError::NoTenant.raise(),
-    }
+    let tenant = context.tenant.filter(|tenant| row_tenant == Some(*tenant))?;
+    if context.user.is_none() && identity::operates_all_tenants() { None } else { Some((tenant, context.user)) }
 }
 
-fn check_permission(tenant: Uuid, resource: &str, action: &str) {
-    if granting_user().is_some_and(|(t, user)| t != tenant || !cache::allows(t, user, resource, action)) {
+fn check_permission(tenant: Uuid, user: Option<Uuid>, resource: &str, action: &str) {
+    if !user.is_some_and(|user| cache::allows(tenant, user, resource, action)) {
         AccessError::GrantsMoreThanHeld { resource: resource.into(), action: action.into() }.raise();
     }
 }
 
-fn check_owner(tenant: Uuid) {
-    let owner = |(t, user)| t == tenant && cache::with_permissions(t, user, |p| p.owner);
-    if !granting_user().is_none_or(owner) {
+fn check_owner(tenant: Uuid, user: Option<Uuid>) {
+    if !user.is_some_and(|user| cache::with_permissions(tenant, user, |p| p.owner)) {
         AccessError::GrantsOwner.raise();
     }
 }
 
-fn check_role(tenant: Uuid, role: &RoleClosure) {
+fn check_role(tenant: Uuid, user: Option<Uuid>, role: &RoleClosure) {
     if role.owner {
-        check_owner(tenant);
+        check_owner(tenant, user);
     }
     for (resource, action) in &role.grants {
-        check_permission(tenant, resource, action);
+        check_permission(tenant, user, resource, action);
     }
 }
 
-fn check_inheritance(trigger: &Trigger, tenant: Uuid) {
+fn check_circle(trigger: &Trigger) {
     let row = trigger.new_row();
-    let (Some(heir), Some(inherited)) = (trigger.uuid(row, "role_id"), trigger.uuid(row, "inherits_role_id")) else {
-        return;
-    };
-    // Two sessions could each add half of a circle.
-    lock_tenant_rbac(tenant);
-    let inherited = closure(tenant, inherited);
-    if inherited.roles.contains(&heir) {
-        AccessError::Cycle.raise();
+    let uuid = |column| trigger.uuid(row, column);
+    if let (Some(tenant), Some(heir), Some(inherited)) = (uuid("tenant_id"), uuid("role_id"), uuid("inherits_role_id"))
+    {
+        // Two sessions could each add half of a circle.
+        lock_tenant_rbac(tenant);
+        if closure(tenant, inherited).roles.contains(&heir) {
+            AccessError::Cycle.raise();
+        }
     }
-    check_role(tenant, &inherited);
 }
 
 fn closure(tenant: Uuid, role: Uuid) -> RoleClosure {
@@ -190,4 +196,3 @@ fn lock_tenant_rbac(tenant: Uuid) {
         &[pg_uuid::to_pgrx(tenant).into()],
     );
 }
-

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Roles held now, with the roles they inherit. `$1` is the tenant, `$2` the user. Grants whose time has not come or
-/// has passed do not count; `changes_at` is when that set will next change by the clock alone.
+/// has passed do not count, nor do users or tenants that are not active; `changes_at` is when that set will next change
+/// by the clock alone.
 const PERMISSIONS: &str = "
 WITH RECURSIVE assigned AS (
     SELECT ur.role_id, ur.valid_during FROM rbac.user_roles ur WHERE ur.tenant_id = $1 AND ur.user_id = $2
@@ -19,8 +20,9 @@ WITH RECURSIVE assigned AS (
 ), broken_glass AS (
     SELECT g.resource, g.action, g.valid_during FROM rbac.access_grants g WHERE g.tenant_id = $1 AND g.user_id = $2
 ), live AS (
-    SELECT 1 FROM shared.users u WHERE u.tenant_id = $1 AND u.id = $2
-       AND u.deleted_at IS NULL AND u.status = 'active'
+    SELECT 1 FROM shared.users u JOIN shared.tenants t ON t.id = u.tenant_id
+     WHERE u.tenant_id = $1 AND u.id = $2 AND u.deleted_at IS NULL AND u.status = 'active'
+       AND t.deleted_at IS NULL AND t.status IN ('trial', 'active')
 )
 SELECT 'user', NULL::text, NULL::text, NULL::bigint FROM live
 UNION ALL
@@ -71,17 +73,15 @@ pub struct TenantHours {
 pub fn permissions(tenant: Uuid, user: Uuid) -> Loaded {
     let mut loaded = Loaded::default();
     let Some(Relation { oid, owner }) = relation(Watched::UserRoles) else { return loaded };
-    fresh::read(owner, oid, PERMISSIONS, &[Arg::Uuid(tenant), Arg::Uuid(user)], |row| {
-        match row.text(1).as_deref() {
-            Some("user") => loaded.permissions.user_exists = true,
-            Some("owner") => loaded.permissions.owner = true,
-            Some("grant") => {
-                if let (Some(resource), Some(action)) = (row.text(2), row.text(3)) {
-                    loaded.permissions.grant(&resource, &action);
-                }
+    fresh::read(owner, oid, PERMISSIONS, &[Arg::Uuid(tenant), Arg::Uuid(user)], |row| match row.text(1).as_deref() {
+        Some("user") => loaded.permissions.user_exists = true,
+        Some("owner") => loaded.permissions.owner = true,
+        Some("grant") => {
+            if let (Some(resource), Some(action)) = (row.text(2), row.text(3)) {
+                loaded.permissions.grant(&resource, &action);
             }
-            _ => loaded.changes_at = row.bigint(4),
         }
+        _ => loaded.changes_at = row.bigint(4),
     });
     loaded
 }

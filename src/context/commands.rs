@@ -46,12 +46,7 @@ fn bind_role(role: pg_sys::Oid, tenant_id: pgrx::Uuid, user_id: Option<pgrx::Uui
     crate::deploy::require_superuser("thorbis.bind_role()");
     crate::deploy::require_installed();
     let Some(name) = identity::role_name(role) else {
-        ereport!(
-            ERROR,
-            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-            "role does not exist",
-            "CREATE ROLE it first."
-        );
+        ereport!(ERROR, PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "role does not exist", "CREATE ROLE it first.");
     };
     sql::run(
         "INSERT INTO thorbis.bound_roles (role_name, tenant_id, user_id) VALUES ($1, $2, $3)
@@ -60,7 +55,10 @@ fn bind_role(role: pg_sys::Oid, tenant_id: pgrx::Uuid, user_id: Option<pgrx::Uui
         &[name.as_str().into(), tenant_id.into(), user_id.into()],
     );
     if !identity::is_member(role, "thorbis_app") {
-        notice!("role \"{name}\" is bound; GRANT thorbis_app TO {} lets it read and write", pgrx::spi::quote_identifier(&name));
+        notice!(
+            "role \"{name}\" is bound; GRANT thorbis_app TO {} lets it read and write",
+            pgrx::spi::quote_identifier(&name)
+        );
     }
 }
 

@@ -207,7 +207,8 @@ unsafe extern "C-unwind" fn check_uuid(
             return true;
         }
         let Some(uuid) = CStr::from_ptr(*value).to_str().ok().and_then(|text| Uuid::parse_str(text).ok()) else {
-            pg_sys::GUC_check_errhint_string = hint(c"The value is a uuid such as 6f1d2c9a-8b3e-4f5a-9c7d-0e1f2a3b4c5d.");
+            pg_sys::GUC_check_errhint_string =
+                hint(c"The value is a uuid such as 6f1d2c9a-8b3e-4f5a-9c7d-0e1f2a3b4c5d.");
             return false;
         };
         // A standing tenant of a role, database or connection string would hold where nobody set a context.
@@ -291,6 +292,6 @@ unsafe fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
     #[cfg(not(feature = "pg15"))]
     // SAFETY: no placeholders are created; the setting exists.
     unsafe {
-        pg_sys::find_option(name.as_ptr(), false, true, pg_sys::ERROR as i32)
+        pg_sys::find_option(name.as_ptr(), false, true, pgrx::PgLogLevel::ERROR as i32)
     }
 }

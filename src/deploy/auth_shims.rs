@@ -7,11 +7,7 @@ use pgrx::prelude::*;
 /// (name, return type, body). The bodies are what Supabase Auth defines, made safe against claims that are no JSON.
 const SHIMS: [(&str, &str, &str); 3] = [
     ("uid", "uuid", "SELECT @schema@.get_current_user_id()"),
-    (
-        "jwt",
-        "jsonb",
-        "SELECT nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::pg_catalog.jsonb",
-    ),
+    ("jwt", "jsonb", "SELECT nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::pg_catalog.jsonb"),
     ("role", "text", "SELECT auth.jwt() ->> 'role'"),
 ];
 

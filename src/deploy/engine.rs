@@ -1,12 +1,12 @@
 //! Running SQL files: statement by statement, as the owner of the schemas, naming the place of a failure.
 
+use crate::deploy::error::DeployError;
 use crate::deploy::extension_schema;
 use crate::domain::plan::{Module, checksum};
 use crate::pg::error::SqlError;
 use crate::pg::identity::{self, ActingAs};
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::sql::{self, column, query};
-use crate::deploy::error::DeployError;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
 use std::ffi::CString;
@@ -148,4 +148,35 @@ pub fn apply(module: &str, version: i32, file: &str, text: &str) {
             env!("CARGO_PKG_VERSION").into(),
         ],
     );
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pg_schema]
+mod tests {
+    use super::*;
+
+    #[pg_test]
+    fn files_are_split_where_postgresql_splits_them() {
+        let text = "-- first; comment\nCREATE TABLE a (t text DEFAULT ';');\n\n-- second\n\
+                    CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $x$ SELECT 1; SELECT 2; $x$;\nSELECT 'é;'";
+        let split = statements(text);
+        assert_eq!(split.len(), 3);
+        assert_eq!(split[0], "CREATE TABLE a (t text DEFAULT ';')");
+        assert!(split[1].starts_with("CREATE FUNCTION") && split[1].ends_with("$x$"));
+        assert_eq!(split[2], "SELECT 'é;'");
+    }
+
+    #[pg_test(error = "m/0001_x.sql, statement 2: division by zero")]
+    fn a_failing_statement_is_named() {
+        run_file("m/0001_x.sql", "SELECT 1; SELECT 1 / 0");
+    }
+
+    #[pg_test]
+    fn files_run_as_the_owner_and_the_caller_is_restored() {
+        run_file("m/0001_x.sql", "CREATE TABLE thorbis.probe AS SELECT current_user::text AS who");
+        let who = Spi::get_one::<String>("SELECT who FROM thorbis.probe").unwrap();
+        assert_eq!(who.as_deref(), Some(OWNER));
+        let now = Spi::get_one::<bool>("SELECT current_user = session_user").unwrap();
+        assert_eq!(now, Some(true));
+    }
 }

@@ -62,8 +62,9 @@ fn assert_supported_server() {
 }
 
 fn check_server() {
-    let number: i32 = sql::query_one("SELECT current_setting('server_version_num')::int4", &[], |row| sql::column(row, 1))
-        .unwrap_or_default();
+    let number: i32 =
+        sql::query_one("SELECT current_setting('server_version_num')::int4", &[], |row| sql::column(row, 1))
+            .unwrap_or_default();
     assert_version(number as u32);
 }
 
@@ -129,6 +130,32 @@ mod tests {
 
     #[pg_test(error = "PostgreSQL 15.13 is too old")]
     fn an_old_minor_release_is_refused() {
-        super::assert_version(150013);
+        super::assert_version(150_013);
+    }
+
+    #[pg_test(error = "unknown industry \"space\"")]
+    fn an_unknown_industry_is_refused() {
+        Spi::run("SELECT thorbis.install(ARRAY['space'])").unwrap();
+    }
+
+    #[pg_test]
+    fn every_module_is_current_after_installing_and_nothing_has_drifted() {
+        Spi::run("SELECT thorbis.install()").unwrap();
+        let states = "SELECT string_agg(DISTINCT state, ',') FROM thorbis.status()";
+        assert_eq!(Spi::get_one::<String>(states).unwrap().as_deref(), Some("current"));
+        let again = "SELECT count(*) FROM thorbis.install()";
+        assert_eq!(Spi::get_one::<i64>(again).unwrap(), Some(0));
+        Spi::run("ALTER TABLE shared.customers DROP COLUMN phone").unwrap();
+        Spi::run("ALTER TABLE shared.customers ADD COLUMN nickname text").unwrap();
+        let drift = "SELECT detail FROM thorbis.status() WHERE state = 'drifted'";
+        assert_eq!(Spi::get_one::<String>(drift).unwrap().as_deref(), Some("column shared.customers.phone is missing"));
+    }
+
+    #[pg_test]
+    fn a_changed_migration_is_noticed() {
+        Spi::run("SELECT thorbis.install()").unwrap();
+        Spi::run("UPDATE thorbis.migrations SET checksum = 'x' WHERE module = 'shared' AND version = 1").unwrap();
+        let state = "SELECT state FROM thorbis.status() WHERE module = 'shared'";
+        assert_eq!(Spi::get_one::<String>(state).unwrap().as_deref(), Some("checksum mismatch"));
     }
 }

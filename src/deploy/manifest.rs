@@ -98,7 +98,8 @@ mod tests {
         let listed: BTreeSet<String> = MODULES
             .iter()
             .flat_map(|m| {
-                let files = m.migrations.iter().flat_map(|x| [format!("{}.sql", x.name), format!("{}.down.sql", x.name)]);
+                let files =
+                    m.migrations.iter().flat_map(|x| [format!("{}.sql", x.name), format!("{}.down.sql", x.name)]);
                 files.chain(m.views.map(|_| "views.sql".into())).map(|f| format!("{}/{f}", m.name)).collect::<Vec<_>>()
             })
             .collect();

@@ -45,10 +45,10 @@ fn rollback(module: &str, to_version: i32, dry_run: bool, discard_data: bool) ->
         engine::run_file(file, &engine::render(text));
         notice!("rolled back {file}");
     }
-    if !discard_data && granted_permissions() < grants {
-        DeployError::WouldDiscard("rbac.role_permissions".into()).raise();
+    if !discard_data {
+        refuse_losses(module, &filled, granted_permissions() < grants);
     }
-    forget(module, to_version, &before, &filled);
+    forget(module, to_version, &before);
     SetOfIterator::new(files.into_iter().map(|(_, file, _)| file).collect::<Vec<_>>())
 }
 
@@ -67,22 +67,28 @@ fn filled_tables(objects: &objects::Objects) -> Vec<String> {
     tables.filter(|table| sql::exists(&format!("SELECT 1 FROM {table} LIMIT 1"), &[])).collect()
 }
 
-/// After the down files: refuses if a table that held rows is gone, then takes the books back too.
-fn forget(module: &Module, to_version: i32, before: &objects::Objects, filled: &[String]) {
+/// Raises, after the down files, if a table that held rows is gone or tenants' roles lost permissions.
+fn refuse_losses(module: &Module, filled: &[String], lost_grants: bool) {
     let after = objects::of(module.name);
-    let lost: Vec<&String> =
-        filled.iter().filter(|t| !after.contains_key(&("table".to_owned(), (*t).clone()))).collect();
-    let lost: Vec<String> = lost.into_iter().filter(|t| !SEEDED.contains(&t.as_str())).cloned().collect();
+    let gone = |table: &&String| !after.contains_key(&("table".to_owned(), (*table).clone()));
+    let mut lost: Vec<&str> = filled.iter().filter(gone).map(String::as_str).filter(|t| !SEEDED.contains(t)).collect();
+    if lost_grants {
+        lost.push("rbac.role_permissions");
+    }
     if !lost.is_empty() {
         DeployError::WouldDiscard(lost.join(", ")).raise();
     }
+}
+
+/// Takes the books back to `to_version`.
+fn forget(module: &Module, to_version: i32, before: &objects::Objects) {
     if module.name == "thorbis" && to_version == 0 {
         return;
     }
-    sql::run("DELETE FROM thorbis.migrations WHERE module = $1 AND (version > $2 OR version = 0)", &[
-        module.name.into(),
-        to_version.into(),
-    ]);
+    sql::run(
+        "DELETE FROM thorbis.migrations WHERE module = $1 AND (version > $2 OR version = 0)",
+        &[module.name.into(), to_version.into()],
+    );
     objects::record(module, before);
     sql::run(
         "DELETE FROM thorbis.protected_tables p WHERE NOT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = p.table_id)",

@@ -42,12 +42,7 @@ impl Hours {
             .iter()
             .filter(move |s| s.date == date)
             .filter_map(|s| s.hours)
-            .chain(
-                self.weekly
-                    .iter()
-                    .filter(move |p| !special && p.weekday == weekday)
-                    .map(|p| (p.opens, p.closes)),
-            )
+            .chain(self.weekly.iter().filter(move |p| !special && p.weekday == weekday).map(|p| (p.opens, p.closes)))
             // Open all day, and not one minute into the next.
             .chain(unrestricted.then_some((0, 24 * 60)))
     }

@@ -25,10 +25,8 @@ pub fn is_word(name: &str) -> bool {
 
 /// The resource name `protect()` takes when none is given: the table's name made a word.
 pub fn resource_for(table: &str) -> String {
-    let word: String = table
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
-        .collect();
+    let word: String =
+        table.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
     if word.starts_with(|c: char| c.is_ascii_lowercase()) { word } else { format!("t_{word}") }
 }
 

@@ -26,10 +26,7 @@ impl Permissions {
     /// `admin` on a resource implies its every action; an owner holds everything.
     pub fn allow(&self, resource: &str, action: &str) -> bool {
         self.owner
-            || self
-                .actions
-                .get(resource)
-                .is_some_and(|held| held.iter().any(|a| &**a == action || &**a == ADMIN))
+            || self.actions.get(resource).is_some_and(|held| held.iter().any(|a| &**a == action || &**a == ADMIN))
     }
 }
 

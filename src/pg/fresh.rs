@@ -55,7 +55,8 @@ impl Row {
 }
 
 /// Plans kept for the life of the backend, by query text. PostgreSQL replans them when what they use changes.
-static PLANS: BackendCell<RefCell<Vec<(&'static str, pg_sys::SPIPlanPtr)>>> = BackendCell::new(RefCell::new(Vec::new()));
+static PLANS: BackendCell<RefCell<Vec<(&'static str, pg_sys::SPIPlanPtr)>>> =
+    BackendCell::new(RefCell::new(Vec::new()));
 
 /// Runs `query`, which only reads, as the role `owner` and hands each row to `each`. `relation` is any relation the
 /// query reads.

@@ -99,3 +99,116 @@ fn require_owner(table: &Table) {
         ProtectError::NotOwner { table: table.quoted() }.raise();
     }
 }
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    fn run(sql: &str) {
+        Spi::run(sql).unwrap();
+    }
+
+    fn statements(sql: &str) -> i64 {
+        Spi::get_one::<i64>(&format!("SELECT count(*) FROM {sql}")).unwrap().unwrap()
+    }
+
+    /// A table without anything to object to.
+    fn fleet() {
+        run("SELECT thorbis.install('{}')");
+        run("CREATE SCHEMA fleet; CREATE TABLE fleet.trucks (tenant_id uuid, id uuid, plate text, updated_at timestamptz,
+             PRIMARY KEY (tenant_id, id)); ALTER TABLE fleet.trucks OWNER TO thorbis_owner");
+    }
+
+    #[pg_test]
+    fn protecting_twice_does_nothing_the_second_time() {
+        fleet();
+        let planned = statements("thorbis.protect('fleet.trucks', dry_run => true)");
+        assert_eq!(statements("thorbis.protect('fleet.trucks')"), planned);
+        assert!(planned > 10);
+        assert_eq!(statements("thorbis.protect('fleet.trucks')"), 0);
+        assert_eq!(statements("thorbis.doctor() WHERE severity = 'error'"), 0);
+    }
+
+    #[pg_test]
+    fn changed_options_replace_what_they_made() {
+        fleet();
+        let own = |column| {
+            format!(
+                r#"thorbis.protect('fleet.trucks', options => '{{"own_rows": {{"user_column": "id", "update_columns": ["{column}"]}}}}')"#
+            )
+        };
+        run(&format!("SELECT {}", own("plate")));
+        assert_eq!(statements(&own("updated_at")), 2, "the trigger is dropped and made again");
+        assert_eq!(statements(&own("updated_at")), 0);
+        run("SELECT thorbis.protect('fleet.trucks')");
+        let left = "SELECT count(*) FROM pg_policies WHERE tablename = 'trucks' AND policyname LIKE 'own_rows%'";
+        assert_eq!(Spi::get_one::<i64>(left).unwrap(), Some(0));
+    }
+
+    #[pg_test]
+    fn unprotecting_leaves_the_table_closed_to_the_application() {
+        fleet();
+        run("SELECT thorbis.protect('fleet.trucks'); SELECT thorbis.unprotect('fleet.trucks')");
+        let open = "SELECT has_table_privilege('thorbis_app', 'fleet.trucks', 'SELECT')";
+        assert_eq!(Spi::get_one::<bool>(open).unwrap(), Some(false));
+        let forced = "SELECT relforcerowsecurity OR relrowsecurity FROM pg_class WHERE oid = 'fleet.trucks'::regclass";
+        assert_eq!(Spi::get_one::<bool>(forced).unwrap(), Some(false));
+    }
+
+    #[pg_test]
+    fn odd_names_are_quoted() {
+        run("SELECT thorbis.install('{}')");
+        run(
+            r#"CREATE SCHEMA "My ""Schema"; CREATE TABLE "My ""Schema"."T'able; DROP" ("Ten ant" uuid, id uuid, "Col""umn" text,
+               PRIMARY KEY ("Ten ant", id)); ALTER TABLE "My ""Schema"."T'able; DROP" OWNER TO thorbis_owner"#,
+        );
+        let protect = r#"thorbis.protect('"My ""Schema"."T''able; DROP"', options => '{"tenant_column": "Ten ant"}')"#;
+        assert!(statements(protect) > 5);
+        assert_eq!(statements(protect), 0);
+    }
+
+    #[pg_test]
+    fn partitions_get_the_policies_of_their_parent() {
+        run("SELECT thorbis.install('{}')");
+        run("CREATE SCHEMA p; CREATE TABLE p.events (tenant_id uuid, id uuid, at date, PRIMARY KEY (tenant_id, id, at))
+             PARTITION BY RANGE (at); CREATE TABLE p.old PARTITION OF p.events FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+             ALTER TABLE p.events OWNER TO thorbis_owner; ALTER TABLE p.old OWNER TO thorbis_owner");
+        run("SELECT thorbis.protect('p.events')");
+        let bare = "SELECT count(*) FROM pg_class c WHERE relname IN ('events', 'old') AND relforcerowsecurity
+                       AND 5 = (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid)";
+        assert_eq!(Spi::get_one::<i64>(bare).unwrap(), Some(2));
+        run("CREATE TABLE p.new PARTITION OF p.events FOR VALUES FROM ('2021-01-01') TO ('2022-01-01')");
+        assert!(statements("thorbis.doctor() WHERE code = 'protection_incomplete' AND object = 'p.events'") > 0);
+    }
+
+    #[pg_test(error = "public.v is a view: only ordinary and partitioned tables can be protected")]
+    fn a_view_is_refused() {
+        run(
+            "SELECT thorbis.install('{}'); CREATE VIEW public.v AS SELECT 1 AS one; SELECT thorbis.protect('public.v')",
+        );
+    }
+
+    #[pg_test(error = "pg_catalog.pg_class is a system table and cannot be protected")]
+    fn a_system_table_is_refused() {
+        run("SELECT thorbis.install('{}'); SELECT thorbis.protect('pg_class')");
+    }
+
+    #[pg_test(error = "public.t has rows but no column \"tenant_id\"")]
+    fn rows_without_a_tenant_are_refused() {
+        run(
+            "SELECT thorbis.install('{}'); CREATE TABLE public.t AS SELECT 1 AS id; SELECT thorbis.protect('public.t')",
+        );
+    }
+
+    #[pg_test(error = "public.t cannot be protected as it is")]
+    fn what_voids_protection_is_refused() {
+        run("SELECT thorbis.install('{}'); CREATE TABLE public.t (tenant_id uuid, id uuid PRIMARY KEY);
+             SELECT thorbis.protect('public.t')");
+    }
+
+    #[pg_test(error = "thorbis_db is not installed in this database")]
+    fn protecting_needs_an_installation() {
+        run("CREATE TABLE public.t (id int); SELECT thorbis.protect('public.t')");
+    }
+}

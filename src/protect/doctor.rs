@@ -19,13 +19,7 @@ struct Finding {
 #[pg_extern(sql = false)]
 fn doctor() -> TableIterator<
     'static,
-    (
-        name!(severity, String),
-        name!(code, String),
-        name!(object, String),
-        name!(detail, String),
-        name!(remedy, String),
-    ),
+    (name!(severity, String), name!(code, String), name!(object, String), name!(detail, String), name!(remedy, String)),
 > {
     crate::deploy::require_installed();
     let mut findings = Vec::new();
@@ -39,7 +33,13 @@ fn doctor() -> TableIterator<
     TableIterator::new(findings.into_iter().map(|f| (f.severity.to_owned(), f.code, f.object, f.detail, f.remedy)))
 }
 
-fn finding(severity: &'static str, code: &str, object: impl Into<String>, detail: impl Into<String>, remedy: &str) -> Finding {
+fn finding(
+    severity: &'static str,
+    code: &str,
+    object: impl Into<String>,
+    detail: impl Into<String>,
+    remedy: &str,
+) -> Finding {
     Finding { severity, code: code.into(), object: object.into(), detail: detail.into(), remedy: remedy.into() }
 }
 
@@ -51,7 +51,13 @@ fn library(findings: &mut Vec<Finding>) {
     let loaded = env!("CARGO_PKG_VERSION");
     if installed != loaded {
         let detail = format!("the extension is {installed}, the loaded library {loaded}");
-        findings.push(finding("error", "version_mismatch", "thorbis_db", detail, "ALTER EXTENSION thorbis_db UPDATE; then reconnect."));
+        findings.push(finding(
+            "error",
+            "version_mismatch",
+            "thorbis_db",
+            detail,
+            "ALTER EXTENSION thorbis_db UPDATE; then reconnect.",
+        ));
     }
     if !preloaded() {
         let detail = "the library is loaded at first use; settings made before are checked only then";
@@ -60,7 +66,13 @@ fn library(findings: &mut Vec<Finding>) {
     }
     if std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0") {
         let detail = "RUST_BACKTRACE is set for the server: errors carry backtraces to clients";
-        findings.push(finding("warning", "backtraces", "server environment", detail, "Unset it and restart the server."));
+        findings.push(finding(
+            "warning",
+            "backtraces",
+            "server environment",
+            detail,
+            "Unset it and restart the server.",
+        ));
     }
 }
 
@@ -83,7 +95,15 @@ fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
     let remedy = format!("SELECT thorbis.protect('{name}', options => '{}');", entry.options.to_json());
     let table = match Table::read(entry.table) {
         Ok(table) => table,
-        Err(error) => return findings.push(finding("error", "unprotectable", name, error.to_string(), "SELECT thorbis.unprotect(...);")),
+        Err(error) => {
+            return findings.push(finding(
+                "error",
+                "unprotectable",
+                name,
+                error.to_string(),
+                "SELECT thorbis.unprotect(...);",
+            ));
+        }
     };
     let mut options = entry.options.clone();
     let own: Vec<String> =
@@ -100,13 +120,11 @@ fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
         options.accept_risks.push(risk.code);
     }
     match plan::missing(&table, &entry.resource, &options, None) {
-        Ok(missing) => findings.extend(
-            missing.into_iter().map(|statement| {
-                // Without a grant something does not work; nothing is open.
-                let severity = if statement.starts_with("GRANT") { "warning" } else { "error" };
-                finding(severity, "protection_incomplete", name.clone(), format!("missing: {statement}"), &remedy)
-            }),
-        ),
+        Ok(missing) => findings.extend(missing.into_iter().map(|statement| {
+            // Without a grant something does not work; nothing is open.
+            let severity = if statement.starts_with("GRANT") { "warning" } else { "error" };
+            finding(severity, "protection_incomplete", name.clone(), format!("missing: {statement}"), &remedy)
+        })),
         Err(ProtectError::Risks { .. }) => {}
         Err(error) => findings.push(finding("error", "unprotectable", name, error.to_string(), &remedy)),
     }
@@ -114,11 +132,23 @@ fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
 
 fn deployment(findings: &mut Vec<Finding>) {
     for statement in repair::missing() {
-        findings.push(finding("error", "repair_needed", "database", format!("missing: {statement}"), "SELECT thorbis.repair();"));
+        findings.push(finding(
+            "error",
+            "repair_needed",
+            "database",
+            format!("missing: {statement}"),
+            "SELECT thorbis.repair();",
+        ));
     }
     for module in manifest::MODULES {
         for detail in objects::drift(module.name) {
-            findings.push(finding("error", "drift", module.name, detail, "Undo the change, or restore the object as deployed."));
+            findings.push(finding(
+                "error",
+                "drift",
+                module.name,
+                detail,
+                "Undo the change, or restore the object as deployed.",
+            ));
         }
     }
 }

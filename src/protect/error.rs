@@ -99,7 +99,9 @@ impl SqlError for ProtectError {
             Self::NotOwner { .. } => "Call it as the owner of the table or as superuser.".into(),
             Self::NotProtected { table } => format!("SELECT thorbis.protect('{table}'); protects it."),
             Self::NoTable => "Name an existing table.".into(),
-            Self::NoSoftDelete { table } => format!("ALTER TABLE {table} ADD COLUMN deleted_at timestamptz;").to_string(),
+            Self::NoSoftDelete { table } => {
+                format!("ALTER TABLE {table} ADD COLUMN deleted_at timestamptz;").to_string()
+            }
             Self::NotRows => "Pass an array such as '[{\"name\": \"a\"}, {\"name\": \"b\"}]'.".into(),
             Self::UnknownImportColumn { .. } => {
                 "Every key of the rows, or column of the source, is a column of the target.".into()

@@ -114,6 +114,9 @@ impl Default for Options {
 
 impl Options {
     pub fn parse(json: serde_json::Value) -> Result<Options, ProtectError> {
+        if !json.is_object() {
+            return Err(ProtectError::Options("they are a JSON object".into()));
+        }
         serde_json::from_value(json).map_err(|e| ProtectError::Options(e.to_string()))
     }
 

@@ -93,9 +93,10 @@ impl Plan {
     }
 
     fn row_security(&mut self, oid: pg_sys::Oid, name: &str) {
-        let flags = query("SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = $1", &[oid.into()], |r| {
-            (column::<bool>(r, 1), column::<bool>(r, 2))
-        });
+        let flags =
+            query("SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = $1", &[oid.into()], |r| {
+                (column::<bool>(r, 1), column::<bool>(r, 2))
+            });
         let (enabled, forced) = flags.first().copied().unwrap_or_default();
         if !enabled {
             self.push(format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"));
@@ -128,8 +129,10 @@ impl Plan {
         }
         if let Some(own) = options.own_rows.as_ref().filter(|own| !own.update_columns.is_empty()) {
             let name = names::derived("update_", &table.name, "_own_columns");
-            let arguments: Vec<String> =
-                std::iter::once(resource).chain(own.update_columns.iter().map(String::as_str)).map(quote_literal).collect();
+            let arguments: Vec<String> = std::iter::once(resource)
+                .chain(own.update_columns.iter().map(String::as_str))
+                .map(quote_literal)
+                .collect();
             let call = format!("{schema}.check_own_row_update({})", arguments.join(", "));
             self.trigger(table, &name, "BEFORE UPDATE", &call);
         }
@@ -150,8 +153,7 @@ impl Plan {
         );
         let quoted = quote_identifier(name);
         let function = call.split('(').next().unwrap_or(call);
-        let create =
-            format!("CREATE TRIGGER {quoted} {event} ON {} FOR EACH ROW EXECUTE FUNCTION {call}", self.table);
+        let create = format!("CREATE TRIGGER {quoted} {event} ON {} FOR EACH ROW EXECUTE FUNCTION {call}", self.table);
         match present.first() {
             None => self.push(create),
             Some((_, found)) if *found != create && found.contains(&format!("EXECUTE FUNCTION {function}(")) => {
@@ -183,7 +185,8 @@ impl Plan {
         self.column_grants(table, options);
         for sequence in owned_sequences(table.oid) {
             for role in [APP, PLATFORM] {
-                if !exists("SELECT 1 WHERE has_sequence_privilege($1, $2, 'USAGE')", &[role.into(), sequence.0.into()]) {
+                if !exists("SELECT 1 WHERE has_sequence_privilege($1, $2, 'USAGE')", &[role.into(), sequence.0.into()])
+                {
                     self.push(format!("GRANT USAGE, SELECT ON SEQUENCE {} TO {role}", sequence.1));
                 }
             }
@@ -276,7 +279,13 @@ fn present_policies(oid: pg_sys::Oid) -> Vec<Policy> {
                 command: Command::ALL.into_iter().find(|c| letter.starts_with(c.letter())),
                 permissive: column(row, 3),
                 // Any other set of roles compares unequal to what is wanted.
-                role: if app { Some(APP) } else if public { None } else { Some("") },
+                role: if app {
+                    Some(APP)
+                } else if public {
+                    None
+                } else {
+                    Some("")
+                },
                 using: optional(row, 6),
                 check: optional(row, 7),
             }

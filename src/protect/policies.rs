@@ -48,7 +48,14 @@ pub fn desired(table: &str, resource: &str, options: &Options) -> Vec<Policy> {
             Command::Select | Command::Delete => (Some(condition), None),
         };
         let name = options.policy_name(table, command);
-        policies.push(Policy { name, command: Some(command), permissive: true, role: Some("thorbis_app"), using, check });
+        policies.push(Policy {
+            name,
+            command: Some(command),
+            permissive: true,
+            role: Some("thorbis_app"),
+            using,
+            check,
+        });
     }
     if let Some(own) = &options.own_rows {
         let condition = functions.own_rows(&own.user_column);

@@ -94,6 +94,5 @@ fn as_owner<R>(body: impl FnOnce() -> R) -> R {
 
 /// The entry, or the error that says how to make one.
 pub fn expect(table: pg_sys::Oid) -> Result<Entry, ProtectError> {
-    find(table)
-        .ok_or_else(|| ProtectError::NotProtected { table: crate::protect::table::qualified_name(table) })
+    find(table).ok_or_else(|| ProtectError::NotProtected { table: crate::protect::table::qualified_name(table) })
 }

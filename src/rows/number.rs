@@ -5,10 +5,11 @@
 //! transaction the last number is remembered, so a bulk INSERT reads once.
 
 use crate::access::invalidation;
+use crate::context::current;
 use crate::pg::cell::BackendCell;
 use crate::pg::error::SqlError;
 use crate::pg::function::guarded;
-use crate::pg::identity::ActingAs;
+use crate::pg::identity::{self, ActingAs};
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::trigger::Trigger;
 use crate::pg::{raw, sql};
@@ -49,6 +50,11 @@ v1_function!(
             }
             return trigger.unchanged();
         };
+        // This runs before the policies: a row for another tenant is theirs to refuse, and must not even wait for that
+        // tenant's lock.
+        if current::get().tenant != Some(tenant) && !identity::operates_all_tenants() {
+            return trigger.unchanged();
+        }
         let number = next(&trigger, column, tenant);
         trigger.with_value(attribute, pg_sys::Datum::from(number))
     })
@@ -84,7 +90,9 @@ fn highest(trigger: &Trigger, column: &str, tenant: Uuid) -> i32 {
     // Under READ COMMITTED this statement sees what the lock waited for; in higher levels the unique key refuses a
     // number that somebody else took meanwhile.
     sql::query_one(
-        &format!("SELECT {column} FROM {table} WHERE tenant_id = $1 AND {column} IS NOT NULL ORDER BY {column} DESC LIMIT 1"),
+        &format!(
+            "SELECT {column} FROM {table} WHERE tenant_id = $1 AND {column} IS NOT NULL ORDER BY {column} DESC LIMIT 1"
+        ),
         &[id.into()],
         |row| sql::column::<i32>(row, 1),
     )

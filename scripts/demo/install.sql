@@ -1,0 +1,7 @@
+-- Superuser: the extension, the schemas, and the login of an application.
+SET client_min_messages = warning;
+CREATE EXTENSION thorbis_db;
+SELECT thorbis.install('{restaurants}');
+
+SELECT 'CREATE ROLE demo_app LOGIN' WHERE to_regrole('demo_app') IS NULL \gexec
+SELECT thorbis.grant_app('demo_app');

@@ -1,0 +1,45 @@
+-- The tour, as the application's login. Errors are shown, not avoided. demo.sh indents what does not begin with a number.
+\pset format aligned
+\pset border 0
+\pset tuples_only off
+\pset footer off
+\set VERBOSITY terse
+\set summary 'SELECT t.name AS tenant, count(*) AS orders, sum(o.total_amount) AS total, count(DISTINCT o.customer_id) AS "known guests", round(avg(o.total_amount), 2) AS average FROM shared.tenants t, restaurants.orders o GROUP BY t.name'
+SELECT left(:'alba', 8) AS a, left(:'boreal', 8) AS b \gset
+
+\echo
+\echo '1. The same query, asked by the owner of each restaurant: no WHERE names a tenant'
+BEGIN;
+SELECT thorbis.set_context(:'alba', (:'a' || '-0000-4000-8000-000000000011')::uuid) \g /dev/null
+:summary;
+COMMIT;
+BEGIN;
+SELECT thorbis.set_context(:'boreal', (:'b' || '-0000-4000-8000-000000000011')::uuid) \g /dev/null
+:summary;
+COMMIT;
+
+\echo '2. Without a context there are no rows, and no error'
+\pset tuples_only on
+\pset format unaligned
+SELECT 'orders: ' || count(*) FROM restaurants.orders;
+
+\echo
+\echo '3. The owner of Trattoria Alba, who may do everything there, tries for Bistro Boreal\'s data'
+\echo '- read its orders by its tenant id:'
+BEGIN;
+SELECT thorbis.set_context(:'alba', (:'a' || '-0000-4000-8000-000000000011')::uuid) \g /dev/null
+SELECT '  orders: ' || count(*) FROM restaurants.orders WHERE tenant_id = :'boreal';
+\echo '- write an order into it:'
+SAVEPOINT s;
+INSERT INTO restaurants.orders (tenant_id) VALUES (:'boreal');
+ROLLBACK TO s;
+\echo '- move own orders to it:'
+UPDATE restaurants.orders SET tenant_id = :'boreal';
+ROLLBACK TO s;
+\echo '- reference one of its customers in an own order (the key holds the tenant, so there is no such customer):'
+INSERT INTO restaurants.orders (customer_id) VALUES (md5('bistro-boreal customer 1')::uuid);
+ROLLBACK TO s;
+\echo '- become its owner in the same transaction:'
+SET LOCAL app.current_tenant_id = :'boreal';
+SELECT count(*) FROM restaurants.orders;
+ROLLBACK;
