@@ -62,10 +62,14 @@ revocation() {
 }
 
 verdict() {
-  local findings
+  local findings summary
   printf '\n5. The doctor compares the live database with the rules\n'
   findings=$(as_superuser -F ' | ' -c 'SELECT severity, code, object, detail FROM thorbis.doctor()')
-  if [ -z "$findings" ]; then printf '   no findings: every rule holds\n'; else printf '%s\n' "$findings" | sed 's/^/   /'; fi
+  summary="SELECT format('%s errors, %s warnings, %s notices', count(*) FILTER (WHERE severity = 'error'),
+                         count(*) FILTER (WHERE severity = 'warning'), count(*) FILTER (WHERE severity = 'notice'))
+             FROM thorbis.doctor()"
+  printf '   SELECT * FROM thorbis.doctor():  %s\n' "$(as_superuser -c "$summary")"
+  [ -z "$findings" ] || printf '%s\n' "$findings" | sed 's/^/   /'
 }
 
 how_to_connect() {
