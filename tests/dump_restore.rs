@@ -92,6 +92,12 @@ fn restored_database_is_identical_and_repair_mends_what_no_dump_carries() {
     let db = Database::new();
     user_changes(&db);
     let mut client = db.superuser();
+    // Settings of the database are in no dump of one database; the doctor wants them noted, repair notes them.
+    ok(client.batch_execute(&format!(
+        "ALTER DATABASE {} SET thorbis.tenant_claim = 'app_metadata.tenant_id'; SELECT thorbis.install(preload => true)",
+        db.name
+    )));
+    assert_eq!(findings(&mut client, "tenant_claim"), Vec::<String>::new());
     let (catalog, data) = (objects(&mut client), rows(&mut client));
     let dump = Dump::of(&db, "postgres", &[]);
     let server = restore_into_empty_server(&dump);
@@ -109,6 +115,9 @@ fn restored_database_is_identical_and_repair_mends_what_no_dump_carries() {
     assert_eq!(findings(&mut restored, r"app\.current_tenant_id"), Vec::<String>::new());
     assert_eq!(ok(restored.query("SELECT thorbis.repair()", &[])).len(), 0, "nothing is left to repair");
     assert_same("repair and the original", &catalog, &objects(&mut restored));
+    let mut reconnected = server.connect("restored", "postgres");
+    assert_eq!(one::<String>(&mut reconnected, "SHOW thorbis.tenant_claim", &[]), "app_metadata.tenant_id");
+    assert_eq!(one::<String>(&mut reconnected, "SHOW session_preload_libraries", &[]), "thorbis_db");
     application_works(&server);
     data_only_restore_is_mended(&server, &dump);
 }

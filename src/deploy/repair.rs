@@ -3,9 +3,11 @@
 use crate::deploy::{engine, require_superuser};
 use crate::pg::sql::{self, column, query, query_one};
 use pgrx::prelude::*;
-use pgrx::spi::quote_identifier;
+use pgrx::spi::{quote_identifier, quote_literal};
 
 const LIBRARY: &str = "thorbis_db";
+/// Settings that decide who is asking: a database that forgets them would trust other sources.
+const OWN_SETTINGS: [&str; 2] = ["thorbis.context_mode", "thorbis.tenant_claim"];
 
 /// Rows: the statements that were run, none when nothing was missing.
 #[pg_extern(sql = false)]
@@ -24,6 +26,7 @@ fn repair() -> SetOfIterator<'static, String> {
 pub fn missing() -> Vec<String> {
     let mut statements = parameter_grants();
     statements.extend(preload());
+    statements.extend(settings());
     statements.extend(triggers());
     statements
 }
@@ -57,30 +60,53 @@ fn parameter_grants() -> Vec<String> {
 
 /// `session_preload_libraries` of this database, if installing asked for it. Entries that are there stay.
 fn preload() -> Option<String> {
-    if !sql::exists("SELECT 1 FROM thorbis.settings WHERE name = 'preload' AND value = 'true'", &[]) {
+    if remembered("preload")? != "true" {
         return None;
     }
-    let (database, current) = query_one(
-        "SELECT d.datname::text,
-                (SELECT substring(c FROM '=(.*)$') FROM pg_db_role_setting s, unnest(s.setconfig) c
-                  WHERE s.setdatabase = d.oid AND s.setrole = 0 AND c LIKE 'session\\_preload\\_libraries=%')
-           FROM pg_database d WHERE d.datname = current_database()",
-        &[],
-        |row| (column::<String>(row, 1), sql::optional::<String>(row, 2)),
-    )?;
-    let mut libraries: Vec<String> = current
-        .iter()
-        .flat_map(|list| list.split(','))
-        .map(|name| name.trim().trim_matches('"').to_owned())
-        .filter(|name| !name.is_empty())
-        .collect();
-    if libraries.iter().any(|name| name == LIBRARY) {
+    let current = database_setting("session_preload_libraries").unwrap_or_default();
+    let mut libraries: Vec<&str> =
+        current.split(',').map(|name| name.trim().trim_matches('"')).filter(|name| !name.is_empty()).collect();
+    if libraries.contains(&LIBRARY) {
         return None;
     }
-    libraries.push(LIBRARY.into());
+    libraries.push(LIBRARY);
     // One literal per library: a single literal with a comma would be stored as one name, and nobody could log in.
-    let list = libraries.iter().map(pgrx::spi::quote_literal).collect::<Vec<_>>().join(", ");
-    Some(format!("ALTER DATABASE {} SET session_preload_libraries = {list}", quote_identifier(database)))
+    let list = libraries.iter().map(quote_literal).collect::<Vec<_>>().join(", ");
+    Some(format!("ALTER DATABASE {} SET session_preload_libraries = {list}", database()))
+}
+
+/// Our own settings of this database: noted while they are there, set again where a restore lost them. To drop one for
+/// good, ALTER DATABASE ... RESET it and delete its row in thorbis.settings.
+fn settings() -> Vec<String> {
+    let mend = |name: &str| match (database_setting(name), remembered(name)) {
+        (Some(live), noted) if noted.as_ref() != Some(&live) => Some(format!(
+            "INSERT INTO thorbis.settings (name, value) VALUES ({}, {}) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            quote_literal(name),
+            quote_literal(&live)
+        )),
+        (None, Some(noted)) => Some(format!("ALTER DATABASE {} SET {name} = {}", database(), quote_literal(noted))),
+        _ => None,
+    };
+    OWN_SETTINGS.into_iter().filter_map(mend).collect()
+}
+
+fn remembered(name: &str) -> Option<String> {
+    query_one("SELECT value FROM thorbis.settings WHERE name = $1", &[name.into()], |row| column(row, 1))
+}
+
+/// A setting made with ALTER DATABASE for this database.
+fn database_setting(name: &str) -> Option<String> {
+    query_one(
+        "SELECT substr(c, length($1) + 2) FROM pg_db_role_setting s, unnest(s.setconfig) c
+          WHERE s.setrole = 0 AND starts_with(c, $1 || '=')
+            AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        &[name.into()],
+        |row| column(row, 1),
+    )
+}
+
+fn database() -> String {
+    query_one("SELECT quote_ident(current_database())", &[], |row| column(row, 1)).unwrap_or_default()
 }
 
 /// Our triggers that are disabled, and those that must fire for replicated rows too but would not.

@@ -91,7 +91,8 @@ CREATE TABLE thorbis.settings (
 );
 
 COMMENT ON TABLE thorbis.settings IS 'What installing asked for and thorbis.repair() restores after a dump';
-COMMENT ON COLUMN thorbis.settings.name IS 'preload: whether session_preload_libraries of the database names the library';
+COMMENT ON COLUMN thorbis.settings.name IS
+    'preload: whether session_preload_libraries of the database names the library; or a thorbis setting of the database';
 COMMENT ON COLUMN thorbis.settings.value IS 'The value';
 
 -- The operator of all tenants dumps with this role.
