@@ -154,7 +154,11 @@ pub fn named(schema: &str, name: &str) -> Option<Relation> {
 
 crate::v1_function!(
     /// Row and TRUNCATE trigger on every table that decides access: tells all backends to drop what they cached.
-    thorbis_invalidate_permissions, pg_finfo_thorbis_invalidate_permissions, |_fcinfo| {
-    crate::pg::function::guarded(announce);
-    pgrx::pg_sys::Datum::from(0)
+    thorbis_invalidate_permissions, pg_finfo_thorbis_invalidate_permissions, |fcinfo| {
+    crate::pg::function::guarded(|| {
+        // SAFETY: called by PostgreSQL as declared; raises when it is not as a trigger.
+        unsafe { crate::pg::trigger::Trigger::of(fcinfo) };
+        announce();
+        pgrx::pg_sys::Datum::from(0)
+    })
 });
