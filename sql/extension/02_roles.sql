@@ -14,7 +14,12 @@ BEGIN
             ('thorbis_auditor', 'NOLOGIN', 'thorbis_db: reads the audit of its tenant')
         ) AS v(name, attributes, description)
     LOOP
-        IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = wanted.name) THEN
+        IF EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = wanted.name AND (rolcanlogin OR rolsuper)) THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_role_specification',
+                MESSAGE = pg_catalog.format('role "%s" exists and can log in or is superuser', wanted.name),
+                HINT = pg_catalog.format('Rename it, or ALTER ROLE %I NOLOGIN NOSUPERUSER if it is left from thorbis_db.',
+                                         wanted.name);
+        ELSIF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = wanted.name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I %s', wanted.name, wanted.attributes);
             EXECUTE pg_catalog.format('COMMENT ON ROLE %I IS %L', wanted.name, wanted.description);
         END IF;

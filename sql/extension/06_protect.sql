@@ -1,10 +1,10 @@
 -- Protection of tables, and work on protected tables.
 
-CREATE FUNCTION thorbis.protect("table" regclass, resource text DEFAULT NULL, options jsonb DEFAULT '{}',
+CREATE FUNCTION thorbis.protect("table" regclass, resource text DEFAULT NULL, options jsonb DEFAULT NULL,
         dry_run boolean DEFAULT false) RETURNS SETOF text
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'protect_wrapper';
 COMMENT ON FUNCTION thorbis.protect(regclass, text, jsonb, boolean) IS
-    'Isolates the tenants in a table: tenant_id, policies, triggers, grants. Idempotent. Returns the statements that were missing; dry_run only returns them. Refuses what would void the protection, unless options.accept_risks names it';
+    'Isolates the tenants in a table: tenant_id, policies, triggers, grants. Idempotent. Returns the statements that were missing; dry_run only returns them. Refuses what would void the protection, unless options.accept_risks names it. Options left out stay as they were; {} resets them';
 REVOKE ALL ON FUNCTION thorbis.protect(regclass, text, jsonb, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.protect(regclass, text, jsonb, boolean) TO thorbis_owner, thorbis_platform;
 
@@ -36,16 +36,9 @@ COMMENT ON FUNCTION thorbis.restore(regclass, uuid) IS 'Takes a soft deletion ba
 REVOKE ALL ON FUNCTION thorbis.restore(regclass, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.restore(regclass, uuid) TO thorbis_app, thorbis_platform;
 
-CREATE FUNCTION thorbis.import_rows(target regclass, rows jsonb) RETURNS bigint
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'import_rows_json_wrapper';
-COMMENT ON FUNCTION thorbis.import_rows(regclass, jsonb) IS
-    'Inserts a JSON array of objects under the caller''s policies, all or none; returns how many';
-REVOKE ALL ON FUNCTION thorbis.import_rows(regclass, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION thorbis.import_rows(regclass, jsonb) TO thorbis_app, thorbis_platform;
-
-CREATE FUNCTION thorbis.import_rows(target regclass, source regclass) RETURNS bigint
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'import_rows_from_wrapper';
-COMMENT ON FUNCTION thorbis.import_rows(regclass, regclass) IS
-    'Inserts the rows of another relation, such as a temporary table that COPY filled, under the caller''s policies; returns how many';
-REVOKE ALL ON FUNCTION thorbis.import_rows(regclass, regclass) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION thorbis.import_rows(regclass, regclass) TO thorbis_app, thorbis_platform;
+CREATE FUNCTION thorbis.import_rows(target regclass, rows jsonb DEFAULT NULL, source regclass DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'import_rows_wrapper';
+COMMENT ON FUNCTION thorbis.import_rows(regclass, jsonb, regclass) IS
+    'Inserts a JSON array of objects, or the rows of another relation such as a temporary table that COPY filled, under the caller''s policies, all or none; returns how many. A key that only some objects have is NULL in the others';
+REVOKE ALL ON FUNCTION thorbis.import_rows(regclass, jsonb, regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION thorbis.import_rows(regclass, jsonb, regclass) TO thorbis_app, thorbis_platform;

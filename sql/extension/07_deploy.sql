@@ -45,7 +45,7 @@ REVOKE ALL ON FUNCTION thorbis.repair() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.repair() TO thorbis_platform;
 
 CREATE FUNCTION thorbis.grant_app(role regrole) RETURNS SETOF text
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'grant_app_wrapper';
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'grant_app_wrapper';
 COMMENT ON FUNCTION thorbis.grant_app(regrole) IS
     'Makes a role the login of an application (or Supabase''s authenticated): member of thorbis_gateway and thorbis_app. Superuser';
 REVOKE ALL ON FUNCTION thorbis.grant_app(regrole) FROM PUBLIC;
@@ -56,9 +56,16 @@ CREATE FUNCTION thorbis.create_tenant(name text, slug text, owner_id uuid, owner
         id uuid DEFAULT gen_random_uuid()) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'create_tenant_wrapper';
 COMMENT ON FUNCTION thorbis.create_tenant(text, text, uuid, text, text[], text, text, uuid) IS
-    'Creates a tenant with the roles of its industries and its first user as owner; returns its id. Superuser or thorbis_platform';
+    'Creates a tenant with the roles of its industries, all installed ones by default, and its first user as owner; returns its id. Superuser or thorbis_platform';
 REVOKE ALL ON FUNCTION thorbis.create_tenant(text, text, uuid, text, text[], text, text, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.create_tenant(text, text, uuid, text, text[], text, text, uuid) TO thorbis_platform;
+
+CREATE FUNCTION thorbis.add_industry(tenant_id uuid, industry text) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'add_industry_wrapper';
+COMMENT ON FUNCTION thorbis.add_industry(uuid, text) IS
+    'Gives a tenant the roles and permissions of an industry that was installed later; returns whether there was anything to add. Superuser or thorbis_platform';
+REVOKE ALL ON FUNCTION thorbis.add_industry(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION thorbis.add_industry(uuid, text) TO thorbis_platform;
 
 CREATE FUNCTION thorbis.install_auth_shims(OUT function text, OUT outcome text) RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'install_auth_shims_wrapper';

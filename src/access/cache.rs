@@ -20,6 +20,8 @@ const MOST_ENTRIES: usize = 2048;
 struct Cache {
     generation: Cell<u64>,
     users: RefCell<HashMap<(Uuid, Uuid), Rc<Loaded>>>,
+    /// The last one asked for: a statement asks about one user, often once per row.
+    last: RefCell<Option<((Uuid, Uuid), Rc<Loaded>)>>,
     hours: RefCell<HashMap<Uuid, Rc<TenantHours>>>,
 }
 
@@ -30,12 +32,25 @@ pub fn allows(tenant: Uuid, user: Uuid, resource: &str, action: &str) -> bool {
     with_permissions(tenant, user, |permissions| permissions.allow(resource, action))
 }
 
+/// What `ask` says of the user's permissions in the tenant.
 pub fn with_permissions<R>(tenant: Uuid, user: Uuid, ask: impl FnOnce(&Permissions) -> R) -> R {
+    ask(&loaded(tenant, user).permissions)
+}
+
+/// The user's permissions in the tenant, and when the clock alone will change them.
+pub fn loaded(tenant: Uuid, user: Uuid) -> Rc<Loaded> {
     let key = (tenant, user);
     let still_true = |loaded: &Loaded| loaded.changes_at.is_none_or(|at| unix_micros() < at);
-    let loaded = drop_stale().users.borrow().get(&key).filter(|l| still_true(l)).cloned();
-    let loaded = loaded.unwrap_or_else(|| remember(|cache| &cache.users, key, || load::permissions(tenant, user)));
-    ask(&loaded.permissions)
+    let cache = drop_stale();
+    if let Some((_, last)) = cache.last.borrow().as_ref().filter(|(of, last)| *of == key && still_true(last)) {
+        return Rc::clone(last);
+    }
+    let known = cache.users.borrow().get(&key).filter(|l| still_true(l)).cloned();
+    let loaded = known.unwrap_or_else(|| remember(|cache| &cache.users, key, || load::permissions(tenant, user)));
+    if cache.generation.get() == invalidation::generation() {
+        cache.last.replace(Some((key, Rc::clone(&loaded))));
+    }
+    loaded
 }
 
 pub fn hours(tenant: Uuid) -> Rc<TenantHours> {
@@ -49,6 +64,7 @@ fn drop_stale() -> &'static Cache {
     if cache.generation.get() != generation {
         cache.users.borrow_mut().clear();
         cache.hours.borrow_mut().clear();
+        cache.last.replace(None);
         cache.generation.set(generation);
     }
     cache

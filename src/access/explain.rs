@@ -106,7 +106,7 @@ fn who_can(
 
 fn reasons(tenant: Uuid, user: Uuid, resource: &str, action: &str) -> Vec<Reason> {
     let mut found = Vec::new();
-    let Some(table) = relation(Watched::UserRoles) else { return found };
+    let Some(table) = relation(Watched::AccessGrants) else { return found };
     let args = [Arg::Uuid(tenant), Arg::Uuid(user), Arg::Text(resource), Arg::Text(action)];
     fresh::read(table.owner, table.oid, PATHS, &args, |row| {
         found.push(Reason {

@@ -1,8 +1,12 @@
 //! `permitted_tenant_id`, `has_permission`, `within_business_hours`, `get_current_actor_id`.
 
+use crate::access::cache::unix_micros;
 use crate::access::error::AccessError;
+use crate::access::load::UnixMicros;
+use crate::access::site::Verdict;
 use crate::access::{cache, invalidation, site};
 use crate::context::current::{self, Key};
+use crate::domain::hours::Hours;
 use crate::domain::permissions::ADMIN;
 use crate::pg::error::SqlError;
 use crate::pg::function::{argument, guarded, null, with_text};
@@ -14,52 +18,25 @@ use uuid::Uuid;
 v1_function!(
     /// `permitted_tenant_id(resource text, action text) -> uuid`
     thorbis_permitted_tenant_id, pg_finfo_thorbis_permitted_tenant_id, |fcinfo| {
-    // SAFETY: the SQL declaration has two text arguments; sites are the only use of fn_extra.
+    // SAFETY: the SQL declaration has two text arguments.
     unsafe {
-        let tenant = match site::recall(fcinfo) {
-            Some(site) => site.tenant(),
-            None => guarded(|| {
-                let verdict = decide(fcinfo, |tenant, user, resource, action| {
-                    cache::allows(tenant, user, resource, action)
-                });
-                verdict.0.filter(|_| verdict.1)
-            }),
-        };
-        tenant.map_or_else(|| null(fcinfo), into_datum)
+        let verdict = verdict(fcinfo, permission);
+        verdict.tenant.filter(|_| verdict.held).map_or_else(|| null(fcinfo), into_datum)
     }
 });
 
 v1_function!(
     /// `has_permission(resource text, action text) -> boolean`, for the current user
     thorbis_has_permission, pg_finfo_thorbis_has_permission, |fcinfo| {
-    // SAFETY: as above.
-    unsafe {
-        let held = match site::recall(fcinfo) {
-            Some(site) => site.verdict(),
-            None => guarded(|| {
-                decide(fcinfo, |tenant, user, resource, action| cache::allows(tenant, user, resource, action)).1
-            }),
-        };
-        pg_sys::Datum::from(held)
-    }
+    // SAFETY: the SQL declaration has two text arguments.
+    pg_sys::Datum::from(unsafe { verdict(fcinfo, permission) }.held)
 });
 
 v1_function!(
     /// `within_business_hours(resource text) -> boolean`. Holders of `admin` on the resource are exempt.
     thorbis_within_business_hours, pg_finfo_thorbis_within_business_hours, |fcinfo| {
-    // SAFETY: as above, with one argument.
-    unsafe {
-        let open = match site::recall(fcinfo) {
-            Some(site) => site.verdict(),
-            None => guarded(|| {
-                decide(fcinfo, |tenant, user, resource, _| {
-                    cache::allows(tenant, user, resource, ADMIN) || open_now(tenant, resource)
-                })
-                .1
-            }),
-        };
-        pg_sys::Datum::from(open)
-    }
+    // SAFETY: the SQL declaration has one text argument.
+    pg_sys::Datum::from(unsafe { verdict(fcinfo, business_hours) }.held)
 });
 
 v1_function!(
@@ -117,44 +94,73 @@ pub fn may(resource: &str, action: &str) -> bool {
     }
 }
 
-/// Decides by the current tenant and user and keeps the verdict at the call site. NULL arguments and a missing context
-/// decide false.
+/// A rule about a tenant's user, a resource and an action: whether it holds, and until when that is sure.
+type Rule = fn(Uuid, Uuid, &str, &str) -> (bool, Option<UnixMicros>);
+
+fn permission(tenant: Uuid, user: Uuid, resource: &str, action: &str) -> (bool, Option<UnixMicros>) {
+    let loaded = cache::loaded(tenant, user);
+    (loaded.permissions.allow(resource, action), loaded.changes_at)
+}
+
+fn business_hours(tenant: Uuid, user: Uuid, resource: &str, _: &str) -> (bool, Option<UnixMicros>) {
+    let (exempt, until) = permission(tenant, user, resource, ADMIN);
+    if exempt {
+        return (true, until);
+    }
+    let tenants = cache::hours(tenant);
+    match tenants.by_resource.get(resource) {
+        None => (true, until),
+        Some(hours) => {
+            // Hours begin and end with a minute.
+            const MINUTE: UnixMicros = 60_000_000;
+            let next = (unix_micros().div_euclid(MINUTE) + 1) * MINUTE;
+            (open_now(&tenants.timezone, hours), Some(until.map_or(next, |until| until.min(next))))
+        }
+    }
+}
+
+/// Applies the rule to the current tenant and user, once per statement. NULL arguments and a missing context decide
+/// false.
 ///
 /// # Safety
-/// `fcinfo` has one or two text arguments.
-unsafe fn decide(
-    fcinfo: pg_sys::FunctionCallInfo,
-    verdict: impl FnOnce(Uuid, Uuid, &str, &str) -> bool,
-) -> (Option<Uuid>, bool) {
+/// `fcinfo` has one or two text arguments; sites are the only use of fn_extra.
+#[inline]
+unsafe fn verdict(fcinfo: pg_sys::FunctionCallInfo, rule: Rule) -> Verdict {
+    // SAFETY: per contract.
+    unsafe { site::recall(fcinfo).unwrap_or_else(|| guarded(|| decide(fcinfo, rule))) }
+}
+
+/// # Safety
+/// As for `verdict`.
+unsafe fn decide(fcinfo: pg_sys::FunctionCallInfo, rule: Rule) -> Verdict {
     // SAFETY: per contract.
     unsafe {
-        let Some(resource) = argument(fcinfo, 0) else { return (None, false) };
+        let Some(resource) = argument(fcinfo, 0) else { return Verdict::NO };
         let action = if (*fcinfo).nargs == 1 { None } else { Some(argument(fcinfo, 1)) };
         if action == Some(None) {
-            return (None, false);
+            return Verdict::NO;
         }
         // Before anything is decided: a statement prepared long ago in an open transaction sees a revocation too.
         invalidation::refresh();
         let context = current::get();
         let caller = Key::now();
-        let decided = context.tenant.zip(context.user).is_some_and(|(tenant, user)| {
+        let (held, until) = context.tenant.zip(context.user).map_or((false, None), |(tenant, user)| {
             with_text(resource, |resource| match action.flatten() {
-                Some(action) => with_text(action, |action| verdict(tenant, user, resource, action)),
-                None => verdict(tenant, user, resource, ""),
+                Some(action) => with_text(action, |action| rule(tenant, user, resource, action)),
+                None => rule(tenant, user, resource, ""),
             })
         });
-        site::store(fcinfo, caller, context.tenant, decided);
-        (context.tenant, decided)
+        let verdict = Verdict { tenant: context.tenant, held, until };
+        site::store(fcinfo, caller, verdict);
+        verdict
     }
 }
 
-/// The tenant's wall clock against its hours. A zone PostgreSQL does not know raises its own error.
-fn open_now(tenant: Uuid, resource: &str) -> bool {
-    let hours = cache::hours(tenant);
-    let Some(hours_of_resource) = hours.by_resource.get(resource) else { return true };
+/// The tenant's wall clock against the hours. A zone PostgreSQL does not know raises its own error.
+fn open_now(timezone: &str, hours: &Hours) -> bool {
     // SAFETY: timestamptz AT TIME ZONE text: microseconds since 2000-01-01 on the local clock.
     let local: i64 = unsafe {
-        let zone = hours.timezone.as_str().into_datum();
+        let zone = timezone.into_datum();
         let now = Some(pg_sys::Datum::from(pg_sys::GetCurrentTimestamp()));
         let local = pgrx::direct_function_call_as_datum(pg_sys::timestamptz_zone, &[zone, now]);
         i64::from_polymorphic_datum(local.unwrap_or(pg_sys::Datum::from(0)), local.is_none(), pg_sys::INT8OID)
@@ -162,5 +168,5 @@ fn open_now(tenant: Uuid, resource: &str) -> bool {
     };
     const DAY: i64 = 86_400_000_000;
     let minute = local.rem_euclid(DAY) / 60_000_000;
-    hours_of_resource.open_at(local.div_euclid(DAY) as i32, minute as u16)
+    hours.open_at(local.div_euclid(DAY) as i32, minute as u16)
 }

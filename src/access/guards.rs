@@ -11,7 +11,7 @@ use crate::pg::fresh::{self, Arg};
 use crate::pg::function::guarded;
 use crate::pg::identity::{self, ActingAs};
 use crate::pg::settings_scope::SettingsScope;
-use crate::pg::trigger::Trigger;
+use crate::pg::trigger::{Firing, Trigger};
 use crate::pg::{sql, uuid as pg_uuid};
 use crate::v1_function;
 use pgrx::pg_sys;
@@ -56,10 +56,10 @@ v1_function!(
     thorbis_check_role_grant, pg_finfo_thorbis_check_role_grant, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
-        let trigger = unsafe { Trigger::of(fcinfo) };
+        let trigger = unsafe { Trigger::of(fcinfo, Firing::BeforeRow) };
         let row = trigger.new_row();
         if let Some((tenant, user)) = granting_user(trigger.uuid(row, "tenant_id")) {
-            match trigger.table_name().as_str() {
+            match logical_table(&trigger).as_str() {
                 "roles" if trigger.boolean(row, "is_owner") => check_owner(tenant, user),
                 "roles" => {}
                 "role_hierarchy" => {
@@ -81,7 +81,7 @@ v1_function!(
         }
         // Whoever adds it, an operator too.
         let foreign = current::get().tenant.is_some_and(|t| trigger.uuid(row, "tenant_id") != Some(t));
-        if trigger.table_name() == "role_hierarchy" && (!foreign || identity::operates_all_tenants()) {
+        if logical_table(&trigger) == "role_hierarchy" && (!foreign || identity::operates_all_tenants()) {
             check_circle(&trigger);
         }
         trigger.unchanged()
@@ -93,11 +93,11 @@ v1_function!(
     thorbis_keep_last_owner, pg_finfo_thorbis_keep_last_owner, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
-        let trigger = unsafe { Trigger::of(fcinfo) };
+        let trigger = unsafe { Trigger::of(fcinfo, Firing::AfterRow) };
         let (old, new) = (trigger.old(), trigger.new_row());
         let tenant = trigger.uuid(old, "tenant_id").unwrap_or_default();
         let gone = !trigger.is_update();
-        let loses_owner = match trigger.table_name().as_str() {
+        let loses_owner = match logical_table(&trigger).as_str() {
             "roles" => trigger.boolean(old, "is_owner") && (gone || !trigger.boolean(new, "is_owner")),
             "user_roles" => trigger.uuid(old, "role_id").is_some_and(|role| closure(tenant, role).owner),
             // A user who was live and no longer is; a deleted one takes the assignments along, which fire themselves.
@@ -113,9 +113,13 @@ v1_function!(
     })
 });
 
+/// The table the trigger is for, as its argument says: on a shard the table itself has another name.
+fn logical_table(trigger: &Trigger) -> String {
+    trigger.arguments().first().map_or_else(|| trigger.table_name(), |name| (*name).to_owned())
+}
+
 fn is_live(trigger: &Trigger, user: pg_sys::HeapTuple) -> bool {
-    let deleted = trigger.attribute("deleted_at").is_some_and(|a| trigger.value(user, a).is_some());
-    !deleted && trigger.text(user, "status").as_deref() == Some("active")
+    trigger.is_null(user, "deleted_at") && trigger.text(user, "status").as_deref() == Some("active")
 }
 
 /// The tenant and user whose grant is to be checked. None for jobs, imports and the demo (superusers and the platform
@@ -177,11 +181,12 @@ fn ownerless(tenant: Uuid) -> bool {
     ownerless
 }
 
+/// Reads as the owner, once all tables that the rules read exist.
 fn read(query: &'static str, args: &[Arg], each: impl FnMut(&fresh::Row)) {
     // SAFETY: makes earlier rows of the statement that fired the trigger visible, as any SPI statement does.
     unsafe { pg_sys::CommandCounterIncrement() };
     invalidation::refresh();
-    if let Some(Relation { oid, owner }) = relation(Watched::Roles) {
+    if let Some(Relation { oid, owner }) = relation(Watched::UserRoles) {
         fresh::read(owner, oid, query, args, each);
     }
 }

@@ -7,6 +7,7 @@
 //! Messages for the tables themselves count as well: TRUNCATE and ALTER TABLE send them even where triggers do not fire.
 
 use crate::pg::cell::BackendCell;
+use crate::pg::raw;
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -72,8 +73,8 @@ pub fn generation() -> u64 {
 /// Takes in what other backends have committed, so that an open transaction notices a revocation at its next
 /// statement, even one that was prepared long ago.
 pub fn refresh() {
-    // SAFETY: may be called wherever catalog caches may be used.
-    unsafe { pg_sys::AcceptInvalidationMessages() };
+    // SAFETY: may be called wherever catalog caches may be used; callers hold nothing that would have to be dropped.
+    unsafe { raw::AcceptInvalidationMessages() };
 }
 
 /// The relation as it is now, or None where the module that has it is not installed.
@@ -157,7 +158,7 @@ crate::v1_function!(
     thorbis_invalidate_permissions, pg_finfo_thorbis_invalidate_permissions, |fcinfo| {
     crate::pg::function::guarded(|| {
         // SAFETY: called by PostgreSQL as declared; raises when it is not as a trigger.
-        unsafe { crate::pg::trigger::Trigger::of(fcinfo) };
+        unsafe { crate::pg::trigger::Trigger::of(fcinfo, crate::pg::trigger::Firing::Any) };
         announce();
         pgrx::pg_sys::Datum::from(0)
     })

@@ -72,7 +72,8 @@ pub struct TenantHours {
 /// Nobody may do anything where rbac is not installed.
 pub fn permissions(tenant: Uuid, user: Uuid) -> Loaded {
     let mut loaded = Loaded::default();
-    let Some(Relation { oid, owner }) = relation(Watched::UserRoles) else { return loaded };
+    // The last table of rbac that is read: after a rollback of part of rbac nobody may do anything.
+    let Some(Relation { oid, owner }) = relation(Watched::AccessGrants) else { return loaded };
     fresh::read(owner, oid, PERMISSIONS, &[Arg::Uuid(tenant), Arg::Uuid(user)], |row| match row.text(1).as_deref() {
         Some("user") => loaded.permissions.user_exists = true,
         Some("owner") => loaded.permissions.owner = true,
@@ -88,7 +89,7 @@ pub fn permissions(tenant: Uuid, user: Uuid) -> Loaded {
 
 pub fn hours(tenant: Uuid) -> TenantHours {
     let mut loaded = TenantHours { timezone: "UTC".into(), ..Default::default() };
-    let Some(Relation { oid, owner }) = relation(Watched::BusinessHours) else { return loaded };
+    let Some(Relation { oid, owner }) = relation(Watched::BusinessClosures) else { return loaded };
     fresh::read(owner, oid, HOURS, &[Arg::Uuid(tenant)], |row| {
         let Some(text) = row.text(2) else { return };
         let (number, opens, closes) = (row.bigint(3), row.bigint(4), row.bigint(5));

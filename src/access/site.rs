@@ -4,9 +4,12 @@
 //! evaluation of a statement looks at everything; the others compare a few numbers (about 20 ns). It also makes one
 //! statement consistent: a revocation that commits while it runs does not cut its result in half.
 
+use crate::access::cache::unix_micros;
+use crate::access::load::UnixMicros;
 use crate::context::current::Key;
 use crate::pg::raw;
 use pgrx::pg_sys;
+use uuid::Uuid;
 
 /// What tells the snapshots of two statements apart. A PL/pgSQL loop has one call site and many snapshots.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,22 +28,25 @@ impl SnapshotKey {
     }
 }
 
-/// Lives in the memory of the expression, next to the function's call info.
-pub struct Site {
-    caller: Key,
-    snapshot: SnapshotKey,
-    verdict: bool,
-    tenant: [u8; 16],
+/// What was decided, for whom, and until when the clock alone cannot change it.
+#[derive(Clone, Copy)]
+pub struct Verdict {
+    pub tenant: Option<Uuid>,
+    pub held: bool,
+    pub until: Option<UnixMicros>,
 }
 
-impl Site {
-    pub fn tenant(&self) -> Option<uuid::Uuid> {
-        self.verdict.then(|| uuid::Uuid::from_bytes(self.tenant))
-    }
+impl Verdict {
+    pub const NO: Verdict = Verdict { tenant: None, held: false, until: None };
+}
 
-    pub fn verdict(&self) -> bool {
-        self.verdict
-    }
+/// Lives in the memory of the expression, next to the function's call info.
+struct Site {
+    caller: Key,
+    snapshot: SnapshotKey,
+    verdict: Verdict,
+    /// Whether the arguments keep their values; a site whose arguments change recalls nothing.
+    stable: bool,
 }
 
 /// The verdict of this call site, if it was reached in this statement, for this caller.
@@ -48,30 +54,34 @@ impl Site {
 /// # Safety
 /// `fcinfo` is the call info PostgreSQL passed to a function that stores nothing but a `Site` in `fn_extra`.
 #[inline]
-pub unsafe fn recall<'a>(fcinfo: pg_sys::FunctionCallInfo) -> Option<&'a Site> {
+pub unsafe fn recall(fcinfo: pg_sys::FunctionCallInfo) -> Option<Verdict> {
     // SAFETY: per contract; fn_extra lives as long as flinfo.
-    unsafe {
-        let site = (*(*fcinfo).flinfo).fn_extra.cast::<Site>().as_ref()?;
-        (site.caller.same_caller(&Key::now()) && SnapshotKey::now() == Some(site.snapshot)).then_some(site)
+    let site = unsafe { (*(*fcinfo).flinfo).fn_extra.cast::<Site>().as_ref()? };
+    if !site.stable {
+        return None;
     }
+    let fresh = site.verdict.until.is_none_or(|until| unix_micros() < until);
+    (site.caller.same_caller(&Key::now()) && SnapshotKey::now() == Some(site.snapshot) && fresh).then_some(site.verdict)
 }
 
 /// Stores a verdict when the arguments cannot change within the statement. `caller` was taken before deciding.
 ///
 /// # Safety
 /// As for `recall`.
-pub unsafe fn store(fcinfo: pg_sys::FunctionCallInfo, caller: Key, tenant: Option<uuid::Uuid>, verdict: bool) {
+pub unsafe fn store(fcinfo: pg_sys::FunctionCallInfo, caller: Key, verdict: Verdict) {
     // SAFETY: per contract; the memory is freed with the expression.
     unsafe {
         let flinfo = (*fcinfo).flinfo;
         let Some(snapshot) = SnapshotKey::now() else { return };
-        if (0..(*fcinfo).nargs as i32).any(|i| !pg_sys::get_fn_expr_arg_stable(flinfo, i)) {
-            return;
-        }
-        if (*flinfo).fn_extra.is_null() {
+        let known = (*flinfo).fn_extra.cast::<Site>();
+        let stable = match known.as_ref() {
+            Some(site) if !site.stable => return,
+            Some(_) => true,
+            None => (0..(*fcinfo).nargs as i32).all(|i| pg_sys::get_fn_expr_arg_stable(flinfo, i)),
+        };
+        if known.is_null() {
             (*flinfo).fn_extra = pg_sys::MemoryContextAlloc((*flinfo).fn_mcxt, size_of::<Site>());
         }
-        let tenant = tenant.unwrap_or_default().into_bytes();
-        (*flinfo).fn_extra.cast::<Site>().write(Site { caller, snapshot, verdict, tenant });
+        (*flinfo).fn_extra.cast::<Site>().write(Site { caller, snapshot, verdict, stable });
     }
 }

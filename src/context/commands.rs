@@ -2,7 +2,10 @@
 
 use crate::context::current;
 use crate::context::error::ContextError;
-use crate::pg::error::SqlError;
+use crate::deploy::error::DeployError;
+use crate::deploy::roles::fit_role;
+use crate::deploy::{require_installed, require_superuser};
+use crate::pg::error::{SqlError, required};
 use crate::pg::{identity, raw, sql, uuid};
 use pgrx::prelude::*;
 
@@ -42,31 +45,31 @@ fn may_set_context() -> bool {
 
 /// Fixes the tenant, and the user, of a database role: for BI tools and everybody who types SQL.
 #[pg_extern(sql = false)]
-fn bind_role(role: pg_sys::Oid, tenant_id: pgrx::Uuid, user_id: Option<pgrx::Uuid>) {
-    crate::deploy::require_superuser("thorbis.bind_role()");
-    crate::deploy::require_installed();
-    let Some(name) = identity::role_name(role) else {
-        ereport!(ERROR, PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, "role does not exist", "CREATE ROLE it first.");
-    };
+fn bind_role(role: Option<pg_sys::Oid>, tenant_id: Option<pgrx::Uuid>, user_id: Option<pgrx::Uuid>) {
+    require_superuser("thorbis.bind_role()");
+    require_installed();
+    let role = fit_role(required("role", role), "be bound");
+    let tenant = required("tenant_id", tenant_id);
+    if !sql::exists("SELECT 1 FROM shared.tenants WHERE id = $1", &[tenant.into()]) {
+        DeployError::NoTenant(tenant.to_string()).raise();
+    }
     sql::run(
         "INSERT INTO thorbis.bound_roles (role_name, tenant_id, user_id) VALUES ($1, $2, $3)
          ON CONFLICT (role_name) DO UPDATE SET tenant_id = excluded.tenant_id, user_id = excluded.user_id,
                                                bound_at = pg_catalog.now(), bound_by = excluded.bound_by",
-        &[name.as_str().into(), tenant_id.into(), user_id.into()],
+        &[role.name.as_str().into(), tenant.into(), user_id.into()],
     );
-    if !identity::is_member(role, "thorbis_app") {
-        notice!(
-            "role \"{name}\" is bound; GRANT thorbis_app TO {} lets it read and write",
-            pgrx::spi::quote_identifier(&name)
-        );
+    if !identity::is_member(role.oid, "thorbis_app") {
+        let quoted = pgrx::spi::quote_identifier(&role.name);
+        notice!("role {quoted} is bound; GRANT thorbis_app TO {quoted} lets it read and write");
     }
 }
 
 /// Ends a binding. Returns whether there was one.
 #[pg_extern(sql = false)]
-fn unbind_role(role: pg_sys::Oid) -> bool {
-    crate::deploy::require_superuser("thorbis.unbind_role()");
-    crate::deploy::require_installed();
-    let name = identity::role_name(role).unwrap_or_default();
+fn unbind_role(role: Option<pg_sys::Oid>) -> bool {
+    require_superuser("thorbis.unbind_role()");
+    require_installed();
+    let name = identity::role_name(required("role", role)).unwrap_or_default();
     sql::run("DELETE FROM thorbis.bound_roles WHERE role_name = $1", &[name.as_str().into()]) > 0
 }

@@ -69,16 +69,16 @@ static LATCH: BackendCell<Cell<(pg_sys::LocalTransactionId, Uuid)>> = BackendCel
 
 /// The context if nothing changed since it was resolved: five comparisons, cannot raise.
 #[inline]
-pub fn remembered() -> Option<&'static Context> {
-    // SAFETY: MEMO is written by `get` only, which nobody calls while holding this reference: callers copy from it.
+pub fn remembered() -> Option<Context> {
+    // SAFETY: compared in place, because a copy of both costs more than the comparison; only the context is copied out.
     let (key, context) = unsafe { &*MEMO.as_ptr() };
-    (*key == Key::now()).then_some(context)
+    (*key == Key::now()).then_some(*context)
 }
 
 /// Resolves, checks and latches the context. Raises 28000 when sources disagree or the tenant would change.
 pub fn get() -> Context {
     if let Some(context) = remembered() {
-        return *context;
+        return context;
     }
     invalidation::refresh();
     let key = Key::now();

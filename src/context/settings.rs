@@ -9,6 +9,7 @@
 
 use crate::domain::claims::Claims;
 use crate::pg::cell::BackendCell;
+use crate::pg::function::guarded;
 use crate::pg::raw;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
@@ -201,7 +202,7 @@ unsafe extern "C-unwind" fn check_uuid(
     source: pg_sys::GucSource::Type,
 ) -> bool {
     // SAFETY: PostgreSQL passes valid pointers; a null or empty value means no context.
-    unsafe {
+    guarded(|| unsafe {
         if (*value).is_null() || **value == 0 {
             *extra = std::ptr::null_mut();
             return true;
@@ -230,7 +231,7 @@ unsafe extern "C-unwind" fn check_uuid(
         stamped.write(Stamped { value: uuid.into_bytes(), transaction: raw::local_transaction_id() });
         *extra = stamped.cast();
         true
-    }
+    })
 }
 
 /// `SET` in autocommit would be lost at once. Functions and procedures may still set a context for their own run.

@@ -4,7 +4,7 @@ use crate::deploy::{extension_schema, require_superuser};
 use crate::pg::sql;
 use pgrx::prelude::*;
 
-/// (name, return type, body). The bodies are what Supabase Auth defines, made safe against claims that are no JSON.
+/// (name, return type, body). They answer as those of Supabase Auth; `uid` knows bound roles and settings too.
 const SHIMS: [(&str, &str, &str); 3] = [
     ("uid", "uuid", "SELECT @schema@.get_current_user_id()"),
     ("jwt", "jsonb", "SELECT nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::pg_catalog.jsonb"),

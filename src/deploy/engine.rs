@@ -64,12 +64,11 @@ pub fn run_file(file: &str, text: &str) {
             sql::run(&statement, &[]);
         }))
         .catch_others(|cause| raise_with_place(cause, file, i + 1, &statement))
-        .catch_rust_panic(|cause| raise_with_place(cause, file, i + 1, &statement))
         .execute();
     }
 }
 
-fn raise_with_place(cause: CaughtError, file: &str, number: usize, statement: &str) {
+fn raise_with_place(cause: CaughtError, file: &str, number: usize, statement: &str) -> ! {
     let report = match &cause {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report,
         CaughtError::RustPanic { ereport, .. } => ereport,
@@ -81,6 +80,7 @@ fn raise_with_place(cause: CaughtError, file: &str, number: usize, statement: &s
         .set_detail(format!("{cause_detail}Statement: {statement}"))
         .set_hint(hint.to_owned())
         .report(PgLogLevel::ERROR);
+    unreachable!("an ERROR report does not return")
 }
 
 fn without_leading_comments(statement: &str) -> &str {

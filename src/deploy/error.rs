@@ -15,6 +15,8 @@ pub enum DeployError {
     UnknownModule(String, Vec<&'static str>),
     #[error("PostgreSQL {found} is too old")]
     ServerTooOld { found: String, minimum: String },
+    #[error("the encoding of this database is {0}, not UTF8")]
+    Encoding(String),
     #[error("migration {module} {version} was changed after it was applied")]
     Checksum { module: String, version: i32 },
     #[error("the database is newer than this library: {module} is at {installed}, the library knows {known}")]
@@ -29,8 +31,12 @@ pub enum DeployError {
     WouldDiscard(String),
     #[error("role \"{0}\" does not exist")]
     NoRole(String),
-    #[error("role \"{role}\" cannot be an application's login: it {why}")]
-    UnfitRole { role: String, why: &'static str },
+    #[error("role \"{role}\" cannot {purpose}: it {why}")]
+    UnfitRole { role: String, purpose: &'static str, why: &'static str },
+    #[error("tenant {0} does not exist")]
+    NoTenant(String),
+    #[error("industry \"{0}\" is not installed")]
+    IndustryNotInstalled(String),
     #[error("time zone \"{0}\" is not known to this server")]
     TimeZone(String),
 }
@@ -39,12 +45,15 @@ impl SqlError for DeployError {
     fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Self::NotInstalled | Self::WouldDiscard(_) | Self::NothingToRollBack { .. } => {
-                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-            }
+            Self::NotInstalled
+            | Self::WouldDiscard(_)
+            | Self::NothingToRollBack { .. }
+            | Self::IndustryNotInstalled(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NotSuperuser { .. } | Self::NotOperator { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::UnknownIndustry(..) | Self::UnknownModule(..) | Self::TimeZone(_) => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::ServerTooOld { .. } => ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::UnknownIndustry(..) | Self::UnknownModule(..) | Self::TimeZone(_) | Self::NoTenant(_) => {
+                ERRCODE_INVALID_PARAMETER_VALUE
+            }
+            Self::ServerTooOld { .. } | Self::Encoding(_) => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::Checksum { .. } | Self::Ahead { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::SchemaTaken(_) => ERRCODE_DUPLICATE_SCHEMA,
             Self::Needed { .. } => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
@@ -64,6 +73,7 @@ impl SqlError for DeployError {
                 "Upgrade to PostgreSQL {minimum} or later: earlier releases show one tenant the column statistics of \
                  another (CVE-2025-8713)."
             ),
+            Self::Encoding(_) => "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0.".into(),
             Self::Checksum { .. } => {
                 "Released migrations never change. Install the library version that applied it; SELECT * FROM \
                  thorbis.status() shows both."
@@ -77,6 +87,8 @@ impl SqlError for DeployError {
                 "Take a backup, then pass discard_data => true. dry_run => true shows the statements.".into()
             }
             Self::NoRole(_) => "CREATE ROLE it first.".into(),
+            Self::NoTenant(_) => "SELECT id, name FROM shared.tenants lists them.".into(),
+            Self::IndustryNotInstalled(industry) => format!("SELECT thorbis.install('{{{industry}}}'); as superuser."),
             Self::UnfitRole { .. } => "Create a role of its own for the application: CREATE ROLE app LOGIN ...".into(),
             Self::TimeZone(_) => "Use a name of pg_timezone_names such as Europe/Berlin.".into(),
         }

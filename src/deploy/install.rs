@@ -11,7 +11,11 @@ use pgrx::prelude::*;
 /// Deploys the base and the given industries, all of them when none are given. Rows: the files applied, or with
 /// `dry_run` the statements they hold.
 #[pg_extern(sql = false)]
-fn install(industries: Option<Vec<Option<String>>>, preload: bool, dry_run: bool) -> SetOfIterator<'static, String> {
+fn install(
+    industries: Option<Vec<Option<String>>>,
+    preload: Option<bool>,
+    dry_run: Option<bool>,
+) -> SetOfIterator<'static, String> {
     require_superuser("thorbis.install()");
     check_server();
     let wanted = match industries {
@@ -21,12 +25,12 @@ fn install(industries: Option<Vec<Option<String>>>, preload: bool, dry_run: bool
     let modules = plan::closure(manifest::MODULES, &wanted)
         .unwrap_or_else(|unknown| DeployError::UnknownIndustry(unknown, manifest::industries()).raise());
     let _scope = engine::begin();
-    if dry_run {
+    if dry_run.unwrap_or(false) {
         return SetOfIterator::new(statements(&modules));
     }
     let mut done: Vec<String> = apply(&modules);
-    if preload {
-        repair::remember_preload();
+    if preload.unwrap_or(false) {
+        done.extend(repair::enable_preload());
     }
     let repaired = repair::run();
     if done.is_empty() && repaired.is_empty() {
@@ -55,7 +59,8 @@ fn migrate(dry_run: bool) -> SetOfIterator<'static, String> {
     SetOfIterator::new(done)
 }
 
-/// For CREATE EXTENSION: refuses a server whose release leaks one tenant's statistics to another.
+/// For CREATE EXTENSION: refuses a server whose release leaks one tenant's statistics to another, and a database whose
+/// text is not UTF-8.
 #[pg_extern(sql = false)]
 fn assert_supported_server() {
     check_server();
@@ -66,6 +71,10 @@ fn check_server() {
         sql::query_one("SELECT current_setting('server_version_num')::int4", &[], |row| sql::column(row, 1))
             .unwrap_or_default();
     assert_version(number as u32);
+    let encoding = sql::query_one("SELECT getdatabaseencoding()::text", &[], |row| sql::column::<String>(row, 1));
+    if let Some(encoding) = encoding.filter(|encoding| encoding != "UTF8") {
+        DeployError::Encoding(encoding).raise();
+    }
 }
 
 fn assert_version(number: u32) {

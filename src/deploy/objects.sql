@@ -30,6 +30,6 @@ SELECT 'policy', rel.name || ' ' || quote_ident(p.polname),
   FROM rel JOIN pg_policy p ON p.polrelid = rel.oid
 UNION ALL
 SELECT 'trigger', rel.name || ' ' || quote_ident(t.tgname),
-       pg_get_triggerdef(t.oid) || CASE t.tgenabled WHEN 'A' THEN ' ALWAYS' WHEN 'D' THEN ' DISABLED' ELSE '' END
+       pg_get_triggerdef(t.oid) || ' enabled ' || t.tgenabled::text
   FROM rel JOIN pg_trigger t ON t.tgrelid = rel.oid WHERE NOT t.tgisinternal
 ORDER BY 1, 2

@@ -39,12 +39,25 @@ pub fn run() -> Vec<String> {
     statements
 }
 
-/// Notes that the library shall be loaded at login, so that a restored database gets the setting again.
-pub fn remember_preload() {
-    sql::run(
-        "INSERT INTO thorbis.settings (name, value) VALUES ('preload', 'true') ON CONFLICT (name) DO NOTHING",
-        &[],
-    );
+/// Has the library loaded at login, here and in databases restored from this one. Returns the statements run.
+pub fn enable_preload() -> Vec<String> {
+    let statements: Vec<String> = preload_statement().into_iter().collect();
+    for statement in statements.iter().chain([&note("preload", "true")]) {
+        sql::run(statement, &[]);
+    }
+    statements
+}
+
+/// Which database this is: a restored or copied one is another.
+const THIS_DATABASE: &str = "(SELECT s.system_identifier || '/' || d.oid FROM pg_control_system() s, pg_database d
+                              WHERE d.datname = current_database())";
+
+fn note(name: &str, value: &str) -> String {
+    let (name, value) = (quote_literal(name), quote_literal(value));
+    format!(
+        "INSERT INTO thorbis.settings (name, value, noted_in) VALUES ({name}, {value}, {THIS_DATABASE})
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value, noted_in = excluded.noted_in"
+    )
 }
 
 /// Grants on settings live in a shared catalog that pg_dump of one database does not see.
@@ -58,11 +71,15 @@ fn parameter_grants() -> Vec<String> {
     )
 }
 
-/// `session_preload_libraries` of this database, if installing asked for it. Entries that are there stay.
+/// The preload setting: given again to a database restored without it, forgotten where it was taken back.
 fn preload() -> Option<String> {
-    if remembered("preload")? != "true" {
-        return None;
-    }
+    let (_, noted_here) = noted("preload")?;
+    let statement = preload_statement()?;
+    Some(if noted_here { forget("preload") } else { statement })
+}
+
+/// What adds the library to `session_preload_libraries` of this database, if it is missing. Entries that are there stay.
+fn preload_statement() -> Option<String> {
     let current = database_setting("session_preload_libraries").unwrap_or_default();
     let mut libraries: Vec<&str> =
         current.split(',').map(|name| name.trim().trim_matches('"')).filter(|name| !name.is_empty()).collect();
@@ -75,23 +92,29 @@ fn preload() -> Option<String> {
     Some(format!("ALTER DATABASE {} SET session_preload_libraries = {list}", database()))
 }
 
-/// Our own settings of this database: noted while they are there, set again where a restore lost them. To drop one for
-/// good, ALTER DATABASE ... RESET it and delete its row in thorbis.settings.
+fn forget(name: &str) -> String {
+    format!("DELETE FROM thorbis.settings WHERE name = {}", quote_literal(name))
+}
+
+/// Our own settings of this database: noted while they are there, set again in a database that was restored or copied
+/// without them, forgotten when they were reset here.
 fn settings() -> Vec<String> {
-    let mend = |name: &str| match (database_setting(name), remembered(name)) {
-        (Some(live), noted) if noted.as_ref() != Some(&live) => Some(format!(
-            "INSERT INTO thorbis.settings (name, value) VALUES ({}, {}) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            quote_literal(name),
-            quote_literal(&live)
-        )),
-        (None, Some(noted)) => Some(format!("ALTER DATABASE {} SET {name} = {}", database(), quote_literal(noted))),
-        _ => None,
+    let mend = |name: &str| match (database_setting(name), noted(name)) {
+        (Some(live), Some((value, _))) if live == value => None,
+        (Some(live), _) => Some(note(name, &live)),
+        (None, Some((value, false))) => {
+            Some(format!("ALTER DATABASE {} SET {name} = {}", database(), quote_literal(value)))
+        }
+        (None, Some((_, true))) => Some(forget(name)),
+        (None, None) => None,
     };
     OWN_SETTINGS.into_iter().filter_map(mend).collect()
 }
 
-fn remembered(name: &str) -> Option<String> {
-    query_one("SELECT value FROM thorbis.settings WHERE name = $1", &[name.into()], |row| column(row, 1))
+/// The noted value of a setting, and whether it was noted in this very database.
+fn noted(name: &str) -> Option<(String, bool)> {
+    let sql = format!("SELECT value, noted_in = {THIS_DATABASE} FROM thorbis.settings WHERE name = $1");
+    query_one(&sql, &[name.into()], |row| (column(row, 1), column(row, 2)))
 }
 
 /// A setting made with ALTER DATABASE for this database.
@@ -121,7 +144,7 @@ fn triggers() -> Vec<String> {
            JOIN pg_class c ON c.oid = t.tgrelid
            JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE NOT t.tgisinternal
-            AND (t.tgenabled = 'D' OR p.proname = 'invalidate_permissions' AND t.tgenabled <> 'A')
+            AND (t.tgenabled IN ('D', 'R') OR p.proname = 'invalidate_permissions' AND t.tgenabled <> 'A')
           ORDER BY 2, 3",
         &[],
         |row| {

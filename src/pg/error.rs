@@ -27,6 +27,26 @@ pub trait SqlError: std::fmt::Display {
     }
 }
 
+/// An argument of an administrative function that cannot be NULL.
+#[derive(Debug, thiserror::Error)]
+#[error("argument \"{0}\" must not be null")]
+pub struct NullArgument(&'static str);
+
+impl SqlError for NullArgument {
+    fn code(&self) -> PgSqlErrorCode {
+        PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED
+    }
+
+    fn hint(&self) -> String {
+        format!("Pass a value: {} => ...", self.0)
+    }
+}
+
+/// The value of a required argument, or 22004.
+pub fn required<T>(name: &'static str, argument: Option<T>) -> T {
+    argument.unwrap_or_else(|| NullArgument(name).raise())
+}
+
 /// Takes the value or raises the error.
 pub trait OrRaise<T> {
     fn or_raise(self) -> T;

@@ -56,18 +56,21 @@ pub unsafe fn argument(fcinfo: pg_sys::FunctionCallInfo, i: usize) -> Option<pg_
     (!argument.isnull).then_some(argument.value)
 }
 
-/// Calls `body` with argument `i` as text (empty when NULL is not allowed to occur: see `argument`).
+/// Calls `body` with a text datum. Databases are UTF-8 (`assert_supported_server` sees to it), so text is valid `str`.
 ///
 /// # Safety
 /// `datum` is a text datum.
 pub unsafe fn with_text<R>(datum: pg_sys::Datum, body: impl FnOnce(&str) -> R) -> R {
-    // SAFETY: per contract; detoasting returns the same pointer for plain and short values, which constants are.
+    // SAFETY: per contract. Values that are stored plainly, as constants and short columns are, are read in place.
     unsafe {
-        let packed = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
-        let result = body(pgrx::varlena::text_to_rust_str_unchecked(packed));
-        if packed as usize != datum.value() {
-            pg_sys::pfree(packed.cast());
+        let stored = datum.cast_mut_ptr::<pg_sys::varlena>();
+        let plain = pgrx::varatt_is_4b_u(stored) || (pgrx::varatt_is_1b(stored) && !pgrx::varatt_is_1b_e(stored));
+        if plain {
+            return body(pgrx::text_to_rust_str_unchecked(stored));
         }
+        let packed = pg_sys::pg_detoast_datum_packed(stored);
+        let result = body(pgrx::text_to_rust_str_unchecked(packed));
+        pg_sys::pfree(packed.cast());
         result
     }
 }

@@ -1,7 +1,7 @@
 //! The few PostgreSQL functions that the fast paths call without pgrx's guard.
 //!
 //! A guarded `pg_sys` call saves and restores a jump buffer (about 10 ns). None of these can raise an error, except
-//! `palloc` when memory is exhausted; the callers hold nothing that would have to be dropped then.
+//! when memory is exhausted; the callers hold nothing that would have to be dropped then.
 
 use pgrx::pg_sys;
 use std::ffi::c_void;
@@ -12,6 +12,8 @@ unsafe extern "C-unwind" {
     pub fn palloc(size: usize) -> *mut c_void;
     pub fn ActiveSnapshotSet() -> bool;
     pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
+    /// Raises when memory is exhausted.
+    pub fn AcceptInvalidationMessages();
 }
 
 /// The local id of the current transaction: unique within this backend, still set while deferred triggers and held

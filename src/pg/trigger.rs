@@ -1,9 +1,86 @@
 //! Row and statement triggers written by hand: the tuples stay PostgreSQL's, nothing is copied that is not changed.
 
-use pgrx::pg_sys;
-use pgrx::prelude::*;
+use crate::pg::error::SqlError;
+use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ffi::{CStr, CString};
 use uuid::Uuid;
+
+/// How a trigger function wants to be fired.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Firing {
+    /// Anything that fires a trigger.
+    Any,
+    BeforeRow,
+    AfterRow,
+}
+
+/// A trigger that was created in a way its function cannot work with.
+#[derive(Debug, thiserror::Error)]
+pub enum TriggerError {
+    #[error("this function can only be called as a trigger")]
+    NotATrigger,
+    #[error("trigger \"{trigger}\" must be fired {expected} FOR EACH ROW")]
+    Firing { trigger: String, expected: &'static str },
+    #[error("trigger on \"{table}\": column \"{column}\" does not exist")]
+    NoColumn { table: String, column: String },
+    #[error("trigger on \"{table}\": column \"{column}\" is not of type {expected}")]
+    ColumnType { table: String, column: String, expected: &'static str },
+}
+
+impl SqlError for TriggerError {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::NotATrigger | Self::Firing { .. } => PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            Self::NoColumn { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+            Self::ColumnType { .. } => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::NotATrigger => "Use it in CREATE TRIGGER ... EXECUTE FUNCTION.".into(),
+            Self::Firing { expected, .. } => {
+                format!("DROP TRIGGER it, and CREATE TRIGGER ... {expected} ... FOR EACH ROW.")
+            }
+            Self::NoColumn { .. } => {
+                "Name a column of the table in CREATE TRIGGER ... EXECUTE FUNCTION f('column').".into()
+            }
+            Self::ColumnType { .. } => "Change the type of the column, or drop the trigger.".into(),
+        }
+    }
+}
+
+/// The types of the columns that triggers read and write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    Uuid,
+    Text,
+    Boolean,
+    Integer,
+    Timestamptz,
+}
+
+impl ColumnType {
+    fn oid(self) -> pg_sys::Oid {
+        match self {
+            Self::Uuid => pg_sys::UUIDOID,
+            Self::Text => pg_sys::TEXTOID,
+            Self::Boolean => pg_sys::BOOLOID,
+            Self::Integer => pg_sys::INT4OID,
+            Self::Timestamptz => pg_sys::TIMESTAMPTZOID,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Uuid => "uuid",
+            Self::Text => "text",
+            Self::Boolean => "boolean",
+            Self::Integer => "integer",
+            Self::Timestamptz => "timestamptz",
+        }
+    }
+}
 
 /// One call of a trigger function.
 #[derive(Clone, Copy)]
@@ -12,30 +89,37 @@ pub struct Trigger<'a> {
 }
 
 impl<'a> Trigger<'a> {
+    /// Raises 39P01 when the function was not called as a trigger, or was fired otherwise than it can work with.
+    ///
     /// # Safety
     /// `fcinfo` is the call info PostgreSQL passed.
     #[inline]
-    pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo) -> Trigger<'a> {
+    pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo, firing: Firing) -> Trigger<'a> {
         // SAFETY: the context is checked to be trigger data before it is used as such.
-        unsafe {
+        let trigger = unsafe {
             let context = (*fcinfo).context;
             if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                ereport!(
-                    ERROR,
-                    PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                    "this function can only be called as a trigger"
-                );
+                TriggerError::NotATrigger.raise();
             }
             Trigger { data: &*context.cast::<pg_sys::TriggerData>() }
-        }
+        };
+        let event = trigger.data.tg_event;
+        let row = event & pg_sys::TRIGGER_EVENT_ROW != 0;
+        let timing = event & (pg_sys::TRIGGER_EVENT_BEFORE | pg_sys::TRIGGER_EVENT_INSTEAD);
+        let expected = match firing {
+            Firing::Any => return trigger,
+            Firing::BeforeRow if row && timing == pg_sys::TRIGGER_EVENT_BEFORE => return trigger,
+            Firing::AfterRow if row && timing == 0 => return trigger,
+            Firing::BeforeRow => "BEFORE",
+            Firing::AfterRow => "AFTER",
+        };
+        // SAFETY: the trigger's name is terminated.
+        let name = unsafe { CStr::from_ptr((*trigger.data.tg_trigger).tgname) };
+        TriggerError::Firing { trigger: name.to_string_lossy().into(), expected }.raise()
     }
 
     fn event(&self) -> u32 {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK
-    }
-
-    pub fn is_insert(&self) -> bool {
-        self.event() == pg_sys::TRIGGER_EVENT_INSERT
     }
 
     #[inline]
@@ -92,8 +176,31 @@ impl<'a> Trigger<'a> {
         }
     }
 
+    /// The number of a column of the given type; None when the table has no such column. Another type raises 42804.
+    pub fn column(&self, name: &str, column_type: ColumnType) -> Option<i32> {
+        let number = self.attribute(name)?;
+        // SAFETY: the number is one of the descriptor's.
+        if unsafe { pg_sys::SPI_gettypeid(self.descriptor(), number) } != column_type.oid() {
+            let (table, column) = (self.table_name(), name.to_owned());
+            TriggerError::ColumnType { table, column, expected: column_type.name() }.raise();
+        }
+        Some(number)
+    }
+
+    /// As `column`, but None for a column of another type.
+    pub fn column_if(&self, name: &str, column_type: ColumnType) -> Option<i32> {
+        // SAFETY: the number is one of the descriptor's.
+        self.attribute(name).filter(|n| unsafe { pg_sys::SPI_gettypeid(self.descriptor(), *n) } == column_type.oid())
+    }
+
+    /// As `column`, but raises 42703 when there is none.
+    pub fn required_column(&self, name: &str, column_type: ColumnType) -> i32 {
+        self.column(name, column_type)
+            .unwrap_or_else(|| TriggerError::NoColumn { table: self.table_name(), column: name.to_owned() }.raise())
+    }
+
     /// The number of a column, or None when the table has no such column.
-    pub fn attribute(&self, name: &str) -> Option<i32> {
+    fn attribute(&self, name: &str) -> Option<i32> {
         let name = CString::new(name).ok()?;
         // SAFETY: the descriptor is valid; an unknown name gives SPI_ERROR_NOATTRIBUTE, which is negative.
         let number = unsafe { pg_sys::SPI_fnumber(self.descriptor(), name.as_ptr()) };
@@ -109,21 +216,26 @@ impl<'a> Trigger<'a> {
 
     /// A uuid column by name; None when it is NULL or missing.
     pub fn uuid(&self, row: pg_sys::HeapTuple, column: &str) -> Option<Uuid> {
-        let datum = self.value(row, self.attribute(column)?)?;
-        // SAFETY: the columns asked for by this name are uuids.
+        let datum = self.value(row, self.column(column, ColumnType::Uuid)?)?;
+        // SAFETY: the column was checked to be a uuid.
         Some(unsafe { crate::pg::uuid::from_datum(datum) })
     }
 
     /// A text column by name; None when it is NULL or missing.
     pub fn text(&self, row: pg_sys::HeapTuple, column: &str) -> Option<String> {
-        let datum = self.value(row, self.attribute(column)?)?;
-        // SAFETY: the columns asked for by this name are text.
+        let datum = self.value(row, self.column(column, ColumnType::Text)?)?;
+        // SAFETY: the column was checked to be text.
         Some(unsafe { crate::pg::function::with_text(datum, str::to_owned) })
     }
 
     /// A boolean column by name; false when it is NULL or missing.
     pub fn boolean(&self, row: pg_sys::HeapTuple, column: &str) -> bool {
-        self.attribute(column).and_then(|a| self.value(row, a)).is_some_and(|d| d.value() != 0)
+        self.column(column, ColumnType::Boolean).and_then(|a| self.value(row, a)).is_some_and(|d| d.value() != 0)
+    }
+
+    /// Whether a column of any type is NULL or missing.
+    pub fn is_null(&self, row: pg_sys::HeapTuple, column: &str) -> bool {
+        self.attribute(column).and_then(|a| self.value(row, a)).is_none()
     }
 
     /// The new row with one column changed.
@@ -156,7 +268,10 @@ impl<'a> Trigger<'a> {
                 .filter(|a| {
                     let number = a.attnum as i32;
                     match (self.value(self.old(), number), self.value(self.new_row(), number)) {
-                        (Some(old), Some(new)) => !datum_image_eq(old, new, a.attbyval, a.attlen as i32),
+                        // Reads toasted values, which can fail: across the boundary an error becomes a panic.
+                        (Some(old), Some(new)) => !pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                            datum_image_eq(old, new, a.attbyval, a.attlen as i32)
+                        }),
                         (old, new) => old.is_some() != new.is_some(),
                     }
                 })

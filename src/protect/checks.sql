@@ -34,8 +34,8 @@ SELECT 'error', CASE r.relkind WHEN 'm' THEN 'materialized_view' ELSE 'definer_v
                       ELSE format('ALTER VIEW %s SET (security_invoker = true);', r.name) END
   FROM relation r
  WHERE r.relkind IN ('v', 'm') AND r.granted
-   AND (r.relkind = 'm' OR NOT coalesce('security_invoker=true' = ANY (r.reloptions) OR 'security_invoker=on' = ANY (r.reloptions)
-                                        OR 'security_invoker=1' = ANY (r.reloptions), false))
+   AND (r.relkind = 'm' OR NOT EXISTS (SELECT 1 FROM pg_options_to_table(r.reloptions) o
+                                             WHERE o.option_name = 'security_invoker' AND o.option_value::boolean))
    AND EXISTS (SELECT 1 FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
                 WHERE w.ev_class = r.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid IN (SELECT oid FROM protected))
 UNION ALL

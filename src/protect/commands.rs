@@ -2,7 +2,7 @@
 
 use crate::access::invalidation;
 use crate::domain::names;
-use crate::pg::error::{OrRaise, SqlError};
+use crate::pg::error::{OrRaise, SqlError, required};
 use crate::pg::{raw, sql};
 use crate::protect::error::ProtectError;
 use crate::protect::options::Options;
@@ -15,16 +15,20 @@ use pgrx::spi::quote_identifier;
 /// Protects a table, or returns what that would take. Rows: the statements, in order.
 #[pg_extern(sql = false)]
 fn protect(
-    table: pg_sys::Oid,
+    table: Option<pg_sys::Oid>,
     resource: Option<&str>,
-    options: JsonB,
-    dry_run: bool,
+    options: Option<JsonB>,
+    dry_run: Option<bool>,
 ) -> SetOfIterator<'static, String> {
     crate::deploy::require_installed();
-    let table = Table::read(table).or_raise();
+    let table = Table::read(required("table", table)).or_raise();
     require_owner(&table);
-    let options = Options::parse(options.0).or_raise();
     let before = registry::find(table.oid);
+    let options = match (options, &before) {
+        (Some(options), _) => Options::parse(options.0).or_raise(),
+        (None, Some(entry)) => entry.options.clone(),
+        (None, None) => Options::default(),
+    };
     let resource = match (resource, &before) {
         (Some(resource), _) => resource.to_owned(),
         (None, Some(entry)) => entry.resource.clone(),
@@ -32,11 +36,14 @@ fn protect(
     };
     let previous = before.as_ref().map(|entry| (entry.resource.clone(), entry.options.clone()));
     let statements = plan::missing(&table, &resource, &options, previous.as_ref()).or_raise();
-    if dry_run {
+    if dry_run.unwrap_or(false) {
         return SetOfIterator::new(statements);
     }
     for statement in &statements {
         sql::run(statement, &[]);
+    }
+    if table.column("updated_at").is_some_and(|c| c.data_type != plan::TIMESTAMPTZ) {
+        notice!("updated_at of {} is no timestamptz: nothing maintains it", table.quoted());
     }
     let unchanged = previous.as_ref().is_some_and(|(r, o)| *r == resource && *o == options);
     if !unchanged || !registry::resource_is_known(&resource) {
@@ -142,6 +149,9 @@ mod tests {
         assert_eq!(statements(&own("updated_at")), 2, "the trigger is dropped and made again");
         assert_eq!(statements(&own("updated_at")), 0);
         run("SELECT thorbis.protect('fleet.trucks')");
+        let kept = "SELECT count(*) FROM pg_policies WHERE tablename = 'trucks' AND policyname LIKE 'own_rows%'";
+        assert_eq!(Spi::get_one::<i64>(kept).unwrap(), Some(2), "options that are left out stay");
+        run("SELECT thorbis.protect('fleet.trucks', options => '{}')");
         let left = "SELECT count(*) FROM pg_policies WHERE tablename = 'trucks' AND policyname LIKE 'own_rows%'";
         assert_eq!(Spi::get_one::<i64>(left).unwrap(), Some(0));
     }

@@ -133,7 +133,8 @@ fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
 fn deployment(findings: &mut Vec<Finding>) {
     for statement in repair::missing() {
         // What is only not noted yet would be lost by the next restore; the rest is lost already.
-        let severity = if statement.starts_with("INSERT") { "warning" } else { "error" };
+        let severity =
+            if statement.starts_with("INSERT") || statement.starts_with("DELETE") { "warning" } else { "error" };
         let detail = format!("missing: {statement}");
         findings.push(finding(severity, "repair_needed", "database", detail, "SELECT thorbis.repair();"));
     }

@@ -32,6 +32,16 @@ pub enum ProtectError {
     NoTable,
     #[error("{table} has no column deleted_at")]
     NoSoftDelete { table: String },
+    #[error("the options stored for {table} are not understood: {reason}")]
+    StoredOptions { table: String, reason: String },
+    #[error("trigger \"{trigger}\" on {table} calls another function")]
+    TriggerNameTaken { table: String, trigger: String },
+    #[error("column \"{column}\" of {table} is nobody's to update")]
+    FixedColumn { table: String, column: String },
+    #[error("{table} has no column id")]
+    NoId { table: String },
+    #[error("either rows or source must be given")]
+    ImportFrom,
     #[error("rows are not a JSON array of objects")]
     NotRows,
     #[error("{table} has no column \"{column}\"")]
@@ -52,7 +62,9 @@ impl SqlError for ProtectError {
             Self::NotOwner { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NotProtected { .. } | Self::NoSoftDelete { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NoTable => ERRCODE_UNDEFINED_TABLE,
-            Self::NotRows => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::NotRows | Self::ImportFrom | Self::FixedColumn { .. } => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::StoredOptions { .. } | Self::NoId { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::TriggerNameTaken { .. } => ERRCODE_DUPLICATE_OBJECT,
         }
     }
 
@@ -102,6 +114,16 @@ impl SqlError for ProtectError {
             Self::NoSoftDelete { table } => {
                 format!("ALTER TABLE {table} ADD COLUMN deleted_at timestamptz;").to_string()
             }
+            Self::StoredOptions { table, .. } => format!(
+                "Another version of the library stored them. SELECT thorbis.protect('{table}', options => ...) needs that \
+                 version; or correct the row in thorbis.protected_tables."
+            ),
+            Self::TriggerNameTaken { table, trigger } => {
+                format!("ALTER TRIGGER {trigger} ON {table} RENAME TO ...; then protect the table again.")
+            }
+            Self::FixedColumn { .. } => "Leave the tenant column and the primary key out of update_columns.".into(),
+            Self::NoId { .. } => "Soft deletion finds rows by tenant and id.".into(),
+            Self::ImportFrom => "thorbis.import_rows('t', rows => '[...]'), or source => 'other_table'.".into(),
             Self::NotRows => "Pass an array such as '[{\"name\": \"a\"}, {\"name\": \"b\"}]'.".into(),
             Self::UnknownImportColumn { .. } => {
                 "Every key of the rows, or column of the source, is a column of the target.".into()

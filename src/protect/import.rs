@@ -3,7 +3,7 @@
 //! Both forms are one `INSERT ... SELECT` run as the caller: policies, triggers and constraints hold for every row, and
 //! one bad row refuses them all.
 
-use crate::pg::error::{OrRaise, SqlError};
+use crate::pg::error::{OrRaise, SqlError, required};
 use crate::pg::sql::{self, column, query};
 use crate::protect::error::ProtectError;
 use crate::protect::table::{Table, qualified_name};
@@ -13,10 +13,19 @@ use pgrx::spi::quote_identifier;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Inserts a JSON array of objects; columns no object names take their defaults.
+/// Inserts `rows`, a JSON array of objects, or the rows of `source`: one of the two is given.
 #[pg_extern(sql = false)]
-fn import_rows_json(target: pg_sys::Oid, rows: JsonB) -> i64 {
-    let table = Table::read(target).or_raise();
+fn import_rows(target: Option<pg_sys::Oid>, rows: Option<JsonB>, source: Option<pg_sys::Oid>) -> i64 {
+    let table = Table::read(required("target", target)).or_raise();
+    match (rows, source) {
+        (Some(rows), None) => import_json(&table, rows),
+        (None, Some(source)) => import_from(&table, source),
+        _ => ProtectError::ImportFrom.raise(),
+    }
+}
+
+/// Columns that no object names take their defaults.
+fn import_json(table: &Table, rows: JsonB) -> i64 {
     let Value::Array(objects) = &rows.0 else { ProtectError::NotRows.raise() };
     let mut names = BTreeSet::new();
     for object in objects {
@@ -26,7 +35,7 @@ fn import_rows_json(target: pg_sys::Oid, rows: JsonB) -> i64 {
     if names.is_empty() {
         return 0;
     }
-    let columns = insertable(&table, names);
+    let columns = insertable(table, names);
     let statement = format!(
         "INSERT INTO {0} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{0}, $1)",
         table.quoted()
@@ -34,16 +43,14 @@ fn import_rows_json(target: pg_sys::Oid, rows: JsonB) -> i64 {
     sql::run(&statement, &[rows.into()]) as i64
 }
 
-/// Inserts the rows of another relation, typically a temporary table that COPY filled; columns match by name.
-#[pg_extern(sql = false)]
-fn import_rows_from(target: pg_sys::Oid, source: pg_sys::Oid) -> i64 {
-    let table = Table::read(target).or_raise();
+/// Columns match by name.
+fn import_from(table: &Table, source: pg_sys::Oid) -> i64 {
     let names = query(
         "SELECT attname::text FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped",
         &[source.into()],
         |row| column::<String>(row, 1),
     );
-    let columns = insertable(&table, names.into_iter().collect());
+    let columns = insertable(table, names.into_iter().collect());
     let statement =
         format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {}", table.quoted(), qualified_name(source));
     sql::run(&statement, &[]) as i64

@@ -137,11 +137,15 @@ impl Options {
         }
     }
 
+    /// The columns that are listed as updatable, by everybody or in one's own row.
+    pub fn updatable(&self) -> impl Iterator<Item = &String> {
+        self.update_columns.iter().flatten().chain(self.own_rows.iter().flat_map(|o| &o.update_columns))
+    }
+
     /// Every column the options name.
     pub fn columns(&self) -> impl Iterator<Item = &String> {
         let sensitive = self.sensitive.iter().map(|s| &s.column);
-        let own = self.own_rows.iter().flat_map(|o| std::iter::once(&o.user_column).chain(&o.update_columns));
-        self.update_columns.iter().flatten().chain(sensitive).chain(own)
+        self.updatable().chain(sensitive).chain(self.own_rows.iter().map(|o| &o.user_column))
     }
 }
 

@@ -14,6 +14,8 @@ use pgrx::spi::{quote_identifier, quote_literal};
 
 const APP: &str = "thorbis_app";
 const PLATFORM: &str = "thorbis_platform";
+/// As the catalog prints the type.
+pub const TIMESTAMPTZ: &str = "timestamp with time zone";
 /// Columns that triggers and defaults maintain.
 const MAINTAINED: [&str; 4] = ["created_at", "created_by", "updated_at", "updated_by"];
 
@@ -37,7 +39,7 @@ pub fn missing(
         plan.row_security(child, &name);
         plan.policies(child, &name, &desired, &outdated);
     }
-    plan.triggers(table, resource, options);
+    plan.triggers(table, resource, options)?;
     plan.grants(table, options);
     Ok(plan.statements)
 }
@@ -73,7 +75,9 @@ impl Plan {
             }
             self.push(format!("ALTER TABLE {} ALTER COLUMN {quoted} SET NOT NULL", self.table));
         }
-        if column.default.is_none() {
+        // Any other default would give a row to somebody else. A key of its own, as that of shared.tenants, keeps its.
+        let own_key = table.primary_key == [name.clone()];
+        if !own_key && column.default.as_deref() != Some(default_tenant().as_str()) {
             self.push(format!("ALTER TABLE {} ALTER COLUMN {quoted} SET DEFAULT {}", self.table, default_tenant()));
         }
         Ok(())
@@ -121,11 +125,12 @@ impl Plan {
         }
     }
 
-    fn triggers(&mut self, table: &Table, resource: &str, options: &Options) {
+    fn triggers(&mut self, table: &Table, resource: &str, options: &Options) -> Result<(), ProtectError> {
         let schema = extension_schema();
-        if table.column("updated_at").is_some() {
+        if table.column("updated_at").is_some_and(|c| c.data_type == TIMESTAMPTZ) {
             let name = names::derived("set_updated_at_", &table.name, "");
-            self.trigger(table, &name, "BEFORE UPDATE", &format!("{schema}.set_updated_at_column()"));
+            // Somebody's own trigger of that name may do as well: nothing depends on it.
+            let _own = self.trigger(table, &name, "BEFORE UPDATE", &format!("{schema}.set_updated_at_column()"));
         }
         if let Some(own) = options.own_rows.as_ref().filter(|own| !own.update_columns.is_empty()) {
             let name = names::derived("update_", &table.name, "_own_columns");
@@ -134,17 +139,17 @@ impl Plan {
                 .map(quote_literal)
                 .collect();
             let call = format!("{schema}.check_own_row_update({})", arguments.join(", "));
-            self.trigger(table, &name, "BEFORE UPDATE", &call);
+            self.trigger(table, &name, "BEFORE UPDATE", &call)?;
         }
         let name = names::derived("update_", &table.name, "_tenant_guard");
         let column = &options.tenant_column;
         let event = format!("BEFORE UPDATE OF {}", quote_identifier(column));
-        self.trigger(table, &name, &event, &format!("{schema}.keep_tenant_id({})", quote_literal(column)));
+        self.trigger(table, &name, &event, &format!("{schema}.keep_tenant_id({})", quote_literal(column)))
     }
 
     /// Makes the trigger, or makes it again when its arguments changed. One of that name that calls somebody else's
-    /// function is the user's own and stays.
-    fn trigger(&mut self, table: &Table, name: &str, event: &str, call: &str) {
+    /// function is an error.
+    fn trigger(&mut self, table: &Table, name: &str, event: &str, call: &str) -> Result<(), ProtectError> {
         let present = query(
             "SELECT tgenabled::text, pg_get_triggerdef(oid) FROM pg_trigger
               WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal",
@@ -156,15 +161,20 @@ impl Plan {
         let create = format!("CREATE TRIGGER {quoted} {event} ON {} FOR EACH ROW EXECUTE FUNCTION {call}", self.table);
         match present.first() {
             None => self.push(create),
-            Some((_, found)) if *found != create && found.contains(&format!("EXECUTE FUNCTION {function}(")) => {
+            Some((_, found)) if !found.contains(&format!("EXECUTE FUNCTION {function}(")) => {
+                return Err(ProtectError::TriggerNameTaken { table: self.table.clone(), trigger: name.to_owned() });
+            }
+            Some((_, found)) if *found != create => {
                 self.push(format!("DROP TRIGGER {quoted} ON {}", self.table));
                 self.push(create);
             }
-            Some((enabled, _)) if enabled == "D" => {
+            // Disabled, or for replicated rows only.
+            Some((enabled, _)) if enabled == "D" || enabled == "R" => {
                 self.push(format!("ALTER TABLE {} ENABLE TRIGGER {quoted}", self.table));
             }
             Some(_) => {}
         }
+        Ok(())
     }
 
     fn grants(&mut self, table: &Table, options: &Options) {
@@ -240,8 +250,12 @@ fn check_options(table: &Table, resource: &str, options: &Options) -> Result<(),
         let message = format!("resource {resource:?} is not a lower-case word");
         return Err(ProtectError::Options(message));
     }
-    match options.columns().find(|c| table.column(c).is_none()) {
-        Some(column) => Err(ProtectError::NoColumn { table: table.quoted(), column: column.clone() }),
+    if let Some(column) = options.columns().find(|c| table.column(c).is_none()) {
+        return Err(ProtectError::NoColumn { table: table.quoted(), column: column.clone() });
+    }
+    let fixed = |column: &&String| **column == options.tenant_column || table.primary_key.contains(column);
+    match options.updatable().find(fixed) {
+        Some(column) => Err(ProtectError::FixedColumn { table: table.quoted(), column: column.clone() }),
         None => Ok(()),
     }
 }
@@ -302,9 +316,8 @@ pub fn updatable_columns(table: &Table, options: &Options) -> Vec<String> {
         *name == options.tenant_column || table.primary_key.contains(name) || MAINTAINED.contains(&name.as_str())
     };
     match &options.update_columns {
-        Some(columns) => {
-            let own = options.own_rows.iter().flat_map(|o| &o.update_columns);
-            let mut columns: Vec<String> = columns.iter().chain(own).cloned().collect();
+        Some(_) => {
+            let mut columns: Vec<String> = options.updatable().cloned().collect();
             columns.sort();
             columns.dedup();
             columns

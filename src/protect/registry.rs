@@ -40,8 +40,13 @@ pub fn all() -> Vec<Entry> {
 
 fn entry(row: &pgrx::spi::SpiHeapTupleData) -> Entry {
     let JsonB(options) = column(row, 3);
-    // Options written by an earlier version are still understood; what is unknown falls back to the default.
-    Entry { table: column(row, 1), resource: column(row, 2), options: Options::parse(options).unwrap_or_default() }
+    let table: pg_sys::Oid = column(row, 1);
+    // Never the default instead: protect() and unprotect() would then do what nobody asked for.
+    let options = Options::parse(options).unwrap_or_else(|error| {
+        let table = crate::protect::table::qualified_name(table);
+        ProtectError::StoredOptions { table, reason: error.to_string() }.raise()
+    });
+    Entry { table, resource: column(row, 2), options }
 }
 
 /// Enters or changes a table, and makes its permissions grantable.

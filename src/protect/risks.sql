@@ -51,11 +51,12 @@ SELECT 'public_grant', t.name, 'PUBLIC holds ' || string_agg(DISTINCT acl.privil
                    SELECT x.* FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = t.oid) AS acl
  WHERE acl.grantee = 0 GROUP BY t.name
 UNION ALL
--- TRUNCATE ignores policies; a trigger runs in other tenants' sessions; REFERENCES shows which keys exist.
+-- TRUNCATE ignores policies; a trigger runs in other tenants' sessions; REFERENCES shows which keys exist; MAINTAIN
+-- (from 17 on) permits LOCK TABLE.
 SELECT 'dangerous_grant', g.rolname::text, g.rolname || ' holds ' || string_agg(DISTINCT acl.privilege_type, ', '),
        format('REVOKE %s ON %s FROM %I;', string_agg(DISTINCT acl.privilege_type, ', '), t.name, g.rolname)
   FROM t, aclexplode(t.relacl) acl JOIN pg_roles g ON g.oid = acl.grantee
- WHERE acl.privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AND acl.grantee <> t.relowner
+ WHERE acl.privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES', 'MAINTAIN') AND acl.grantee <> t.relowner
    AND NOT g.rolsuper AND NOT g.rolbypassrls
  GROUP BY t.name, g.rolname
 UNION ALL

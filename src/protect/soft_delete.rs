@@ -27,7 +27,10 @@ fn set_deleted(table: pg_sys::Oid, id: pgrx::Uuid, value: &str, condition: &str)
     crate::deploy::require_installed();
     let table = Table::read(table).or_raise();
     let entry = registry::expect(table.oid).or_raise();
-    if table.column("deleted_at").is_none() || table.column("id").is_none() {
+    if table.column("id").is_none() {
+        ProtectError::NoId { table: table.quoted() }.raise();
+    }
+    if table.column("deleted_at").is_none() {
         ProtectError::NoSoftDelete { table: table.quoted() }.raise();
     }
     let schema = crate::deploy::extension_schema();

@@ -2,7 +2,7 @@
 
 use crate::pg::error::SqlError;
 use crate::pg::function::guarded;
-use crate::pg::trigger::Trigger;
+use crate::pg::trigger::{Firing, Trigger};
 use crate::rows::error::RowError;
 use crate::v1_function;
 
@@ -11,7 +11,7 @@ v1_function!(
     thorbis_keep_tenant_id, pg_finfo_thorbis_keep_tenant_id, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
-        let trigger = unsafe { Trigger::of(fcinfo) };
+        let trigger = unsafe { Trigger::of(fcinfo, Firing::BeforeRow) };
         let column = trigger.arguments().first().copied().unwrap_or("tenant_id");
         if trigger.uuid(trigger.old(), column) != trigger.uuid(trigger.new_row(), column) {
             RowError::TenantIsFixed { table: trigger.table_name() }.raise();

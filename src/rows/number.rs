@@ -7,13 +7,11 @@
 use crate::access::invalidation;
 use crate::context::current;
 use crate::pg::cell::BackendCell;
-use crate::pg::error::SqlError;
 use crate::pg::function::guarded;
 use crate::pg::identity::{self, ActingAs};
 use crate::pg::settings_scope::SettingsScope;
-use crate::pg::trigger::Trigger;
+use crate::pg::trigger::{ColumnType, Firing, Trigger};
 use crate::pg::{raw, sql};
-use crate::rows::error::RowError;
 use crate::v1_function;
 use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
@@ -36,11 +34,9 @@ v1_function!(
     thorbis_assign_document_number, pg_finfo_thorbis_assign_document_number, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
-        let trigger = unsafe { Trigger::of(fcinfo) };
+        let trigger = unsafe { Trigger::of(fcinfo, Firing::BeforeRow) };
         let column = trigger.arguments().first().copied().unwrap_or("number");
-        let Some(attribute) = trigger.attribute(column) else {
-            RowError::NoColumn { table: trigger.table_name(), column: column.into() }.raise()
-        };
+        let attribute = trigger.required_column(column, ColumnType::Integer);
         let given = trigger.value(trigger.new_row(), attribute);
         let tenant = trigger.uuid(trigger.new_row(), "tenant_id");
         // Without a tenant the NOT NULL constraint reports it.

@@ -7,7 +7,7 @@ use crate::access::error::AccessError;
 use crate::access::functions::may;
 use crate::pg::error::SqlError;
 use crate::pg::function::guarded;
-use crate::pg::trigger::Trigger;
+use crate::pg::trigger::{Firing, Trigger};
 use crate::v1_function;
 
 /// Columns that other triggers maintain.
@@ -18,7 +18,7 @@ v1_function!(
     thorbis_check_own_row_update, pg_finfo_thorbis_check_own_row_update, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
-        let trigger = unsafe { Trigger::of(fcinfo) };
+        let trigger = unsafe { Trigger::of(fcinfo, Firing::BeforeRow) };
         let arguments = trigger.arguments();
         let (resource, columns) = arguments.split_first().map_or(("", &[][..]), |(r, c)| (*r, c));
         if !may(resource, "update") {

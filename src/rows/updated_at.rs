@@ -1,16 +1,17 @@
 //! `set_updated_at_column()`: `updated_at`, and `updated_by` where the table has it.
 //!
 //! Runs for every updated row of every table, so the row is rebuilt once, the column numbers are looked up once per
-//! statement, and nothing on the way takes pgrx's guard.
+//! statement, and the call that rebuilds it takes no guard.
 
 use crate::pg::function::guarded;
-use crate::pg::trigger::Trigger;
+use crate::pg::trigger::{ColumnType, Firing, Trigger};
 use crate::pg::uuid::into_datum;
 use crate::v1_function;
 use pgrx::pg_sys;
 
 unsafe extern "C-unwind" {
-    // Raise only for column numbers that do not exist, which `columns` rules out.
+    // Raises for column numbers that do not exist, which `look_up` rules out, and when memory is exhausted: then it
+    // leaves over frames that own nothing.
     fn heap_modify_tuple_by_cols(
         tuple: pg_sys::HeapTuple,
         descriptor: pg_sys::TupleDesc,
@@ -39,7 +40,7 @@ v1_function!(
         if known.is_null() {
             guarded(|| look_up(fcinfo));
         }
-        let trigger = Trigger::of(fcinfo);
+        let trigger = Trigger::of(fcinfo, Firing::Any);
         let columns = *(*(*fcinfo).flinfo).fn_extra.cast::<Columns>();
         debug_assert_eq!(columns.relation, trigger.relation());
         let now = pg_sys::Datum::from(GetCurrentTransactionStartTimestamp());
@@ -60,17 +61,15 @@ v1_function!(
 /// # Safety
 /// Called with the call info of the trigger.
 unsafe fn look_up(fcinfo: pg_sys::FunctionCallInfo) {
-    use crate::pg::error::SqlError;
     // SAFETY: per contract; the memory lives as long as the trigger's function info.
     unsafe {
-        let trigger = Trigger::of(fcinfo);
-        let Some(updated_at) = trigger.attribute("updated_at") else {
-            crate::rows::error::RowError::NoColumn { table: trigger.table_name(), column: "updated_at".into() }.raise()
-        };
+        // Level and timing belong to the trigger, so they hold for all its calls.
+        let trigger = Trigger::of(fcinfo, Firing::BeforeRow);
         let columns = Columns {
             relation: trigger.relation(),
-            updated_at,
-            updated_by: trigger.attribute("updated_by").unwrap_or(0),
+            updated_at: trigger.required_column("updated_at", ColumnType::Timestamptz),
+            // One of another type is the table's own business.
+            updated_by: trigger.column_if("updated_by", ColumnType::Uuid).unwrap_or(0),
         };
         let flinfo = (*fcinfo).flinfo;
         let place = pg_sys::MemoryContextAlloc((*flinfo).fn_mcxt, size_of::<Columns>()).cast::<Columns>();

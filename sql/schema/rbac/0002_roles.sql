@@ -26,11 +26,11 @@ CREATE INDEX idx_roles_updated_by ON rbac.roles (tenant_id, updated_by) WHERE up
 
 CREATE TRIGGER write_roles_grant_check
     BEFORE INSERT OR UPDATE ON rbac.roles
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant();
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant('roles');
 
 CREATE TRIGGER write_roles_last_owner
     AFTER UPDATE OR DELETE ON rbac.roles
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_last_owner();
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_last_owner('roles');
 
 CREATE TRIGGER write_roles_invalidation
     AFTER INSERT OR UPDATE OR DELETE ON rbac.roles
@@ -84,7 +84,7 @@ CREATE INDEX idx_role_permissions_created_by ON rbac.role_permissions (tenant_id
 
 CREATE TRIGGER write_role_permissions_grant_check
     BEFORE INSERT OR UPDATE ON rbac.role_permissions
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant();
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant('role_permissions');
 
 CREATE TRIGGER write_role_permissions_invalidation
     AFTER INSERT OR UPDATE OR DELETE ON rbac.role_permissions
@@ -134,7 +134,7 @@ CREATE INDEX idx_role_hierarchy_created_by ON rbac.role_hierarchy (tenant_id, cr
 
 CREATE TRIGGER write_role_hierarchy_grant_check
     BEFORE INSERT OR UPDATE ON rbac.role_hierarchy
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant();
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant('role_hierarchy');
 
 CREATE TRIGGER write_role_hierarchy_invalidation
     AFTER INSERT OR UPDATE OR DELETE ON rbac.role_hierarchy

@@ -25,16 +25,16 @@ CREATE INDEX idx_user_roles_granted_by ON rbac.user_roles (tenant_id, granted_by
 
 CREATE TRIGGER write_user_roles_grant_check
     BEFORE INSERT OR UPDATE ON rbac.user_roles
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant();
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant('user_roles');
 
 CREATE TRIGGER write_user_roles_last_owner
     AFTER UPDATE OR DELETE ON rbac.user_roles
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_last_owner();
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_last_owner('user_roles');
 
 -- The last owner also goes when the person does.
 CREATE TRIGGER write_users_last_owner
     AFTER UPDATE OF tenant_id, id, status, deleted_at OR DELETE ON shared.users
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_last_owner();
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_last_owner('users');
 
 CREATE TRIGGER write_user_roles_invalidation
     AFTER INSERT OR UPDATE OR DELETE ON rbac.user_roles

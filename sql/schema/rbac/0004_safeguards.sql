@@ -30,7 +30,7 @@ CREATE INDEX idx_access_grants_granted_by ON rbac.access_grants (tenant_id, gran
 
 CREATE TRIGGER write_access_grants_grant_check
     BEFORE INSERT OR UPDATE ON rbac.access_grants
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant();
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant('access_grants');
 
 CREATE TRIGGER write_access_grants_invalidation
     AFTER INSERT OR UPDATE OR DELETE ON rbac.access_grants

@@ -87,6 +87,7 @@ COMMENT ON COLUMN thorbis.bound_roles.bound_by IS 'Session user who did it';
 CREATE TABLE thorbis.settings (
     name text NOT NULL,
     value text NOT NULL,
+    noted_in text NOT NULL,
     CONSTRAINT settings_pkey PRIMARY KEY (name)
 );
 
@@ -94,6 +95,8 @@ COMMENT ON TABLE thorbis.settings IS 'What installing asked for and thorbis.repa
 COMMENT ON COLUMN thorbis.settings.name IS
     'preload: whether session_preload_libraries of the database names the library; or a thorbis setting of the database';
 COMMENT ON COLUMN thorbis.settings.value IS 'The value';
+COMMENT ON COLUMN thorbis.settings.noted_in IS
+    'The database it was noted in: only another one, restored or copied from it, is given the setting again';
 
 -- The operator of all tenants dumps with this role.
 GRANT SELECT ON thorbis.migrations, thorbis.deployed_objects, thorbis.protected_tables, thorbis.bound_roles,
