@@ -3,7 +3,7 @@
 
 use postgres::Client;
 use thorbis_tests::{
-    A, B, Database, NO_TENANTS, Session, Tenant, assert_sqlstate, assert_sqlstate_in, ok, set_local, sqlstate,
+    A, B, Database, NO_TENANTS, Session, Tenant, assert_sqlstate, assert_sqlstate_in, ok, one, set_local, sqlstate,
 };
 
 /// A login bound to the owner of `tenant`. `groups` are the roles it is a member of.
@@ -118,9 +118,23 @@ fn binding_to_a_tenant_that_does_not_exist_is_refused() {
     let db = Database::new();
     let role = db.role("nowhere", "LOGIN IN ROLE thorbis_app");
     let bind = format!("SELECT thorbis.bind_role('{role}', '{}', NULL)", uuid::Uuid::new_v4());
-    let refused = db.superuser().batch_execute(&bind);
-    // Where the binding may come before the tenant, it must at least show nothing.
-    if refused.is_ok() {
-        assert_eq!(ok(db.connect_as(&role).tenants_seen()), NO_TENANTS);
+    let error = assert_sqlstate(db.superuser().batch_execute(&bind), "22023");
+    assert!(error.hint().is_some_and(|hint| !hint.is_empty()), "no hint");
+    let bound = "SELECT count(*) FROM thorbis.bound_roles";
+    assert_eq!(one::<i64>(&mut db.superuser(), bound, &[]), 0);
+    assert_eq!(ok(db.connect_as(&role).tenants_seen()), NO_TENANTS);
+}
+
+/// Row security would not apply to it: the binding would only look like one.
+#[test]
+fn role_that_passes_row_security_is_not_bound() {
+    let db = Database::new();
+    let roles = [db.role("super", "LOGIN SUPERUSER"), db.role("bypassing", "LOGIN BYPASSRLS IN ROLE thorbis_app")];
+    for role in roles.iter().map(String::as_str).chain(["postgres", "thorbis_platform"]) {
+        let bind = format!("SELECT thorbis.bind_role('{role}', '{}', '{}')", A.id, A.owner);
+        let error = assert_sqlstate(db.superuser().batch_execute(&bind), "0P000");
+        assert!(error.message().contains(role), "{}", error.message());
+        assert!(error.hint().is_some_and(|hint| !hint.is_empty()), "{role}: no hint");
     }
+    assert_eq!(one::<i64>(&mut db.superuser(), "SELECT count(*) FROM thorbis.bound_roles", &[]), 0);
 }

@@ -61,6 +61,27 @@ fn value_set_before_the_library_loads_is_dropped() {
     assert_eq!(ok(client.tenants_seen()), NO_TENANTS);
 }
 
+/// Until the library is loaded nobody checks the text: it names nobody, and the session goes on.
+#[test]
+fn malformed_value_set_before_the_library_loads_is_no_context_and_no_error() {
+    let db = Database::new();
+    for role in ["app_login", "app_only_login"] {
+        for value in ["nonsense", "aaaaaaaa-0000-4000-8000-00000000000", "' OR true --"] {
+            for scope in ["SET", "SET LOCAL"] {
+                let mut client = db.connect_as(role);
+                let value = value.replace('\'', "''");
+                ok(client.batch_execute(&format!(
+                    "BEGIN; {scope} app.current_tenant_id = '{value}'; {scope} app.current_user_id = '{value}'"
+                )));
+                assert_eq!(ok(client.tenants_seen()), NO_TENANTS, "{role}: {scope} {value}");
+                assert_eq!(ok(client.current_tenant()), None);
+                ok(client.batch_execute("COMMIT"));
+                assert_eq!(ok(client.tenants_seen()), NO_TENANTS);
+            }
+        }
+    }
+}
+
 #[test]
 fn gateways_value_set_before_the_library_loads_counts() {
     let db = Database::new();

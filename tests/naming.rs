@@ -113,7 +113,7 @@ fn functions_begin_with_a_verb() {
                              WHERE d.objid = p.oid AND d.deptype = 'e' AND e.extname = 'thorbis_db'))
             AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                              WHERE d.objid = p.oid AND d.deptype = 'e' AND e.extname <> 'thorbis_db')
-            AND p.proname !~ ('^(assert|assign|bind|calculate|check|create|decrypt|encrypt|explain|find|get|grant|has'
+            AND p.proname !~ ('^(add|assert|assign|bind|calculate|check|create|decrypt|encrypt|explain|find|get|grant|has'
                 || '|import|install|invalidate|is|keep|list|maintain|migrate|protect|record|refuse|repair|restore|rollback'
                 || '|set|soft_delete|unbind|unprotect|validate)(_|$)')",
         &[

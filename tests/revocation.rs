@@ -161,6 +161,40 @@ fn expiry_needs_nobody_to_act() {
     assert_eq!(ok(employee.query(&statement, &[])).len(), 0);
 }
 
+/// One statement that runs on: PL/pgSQL keeps the expression and its call for the whole loop.
+#[test]
+fn expiry_is_seen_inside_a_running_loop() {
+    let db = Database::new();
+    for ask in [
+        "has_permission('locations', 'read')",
+        "permitted_tenant_id('locations', 'read') IS NOT NULL",
+        "EXISTS (SELECT FROM shared.locations)",
+    ] {
+        let mut employee = db.app();
+        ok(employee.batch_execute(&format!("BEGIN; {}", set_local(A.id, A.employee))));
+        ok(db.superuser().execute(
+            "UPDATE rbac.access_grants SET valid_during = tstzrange('2001-01-01', clock_timestamp() + interval '1 second')
+              WHERE tenant_id = $1",
+            &[&A.id],
+        ));
+        ok(employee.batch_execute(&format!(
+            "DO $$
+             DECLARE held int := 0;
+             BEGIN
+                 FOR i IN 1..60 LOOP
+                     EXIT WHEN NOT ({ask});
+                     held := held + 1;
+                     PERFORM pg_sleep(0.05);
+                 END LOOP;
+                 IF held NOT BETWEEN 1 AND 59 THEN
+                     RAISE EXCEPTION 'held for % of 60 rounds', held;
+                 END IF;
+             END $$"
+        )));
+        ok(employee.batch_execute("COMMIT"));
+    }
+}
+
 #[test]
 fn permission_begins_when_its_time_comes() {
     let db = Database::new();

@@ -1,7 +1,8 @@
 //! The shape that every tenant table must have, and what must be true of policies, views and functions, checked over
 //! the catalog: a table added later is held to it without anybody listing it.
 
-use thorbis_tests::{Database, assert_none, one, tenant_tables};
+use std::collections::BTreeSet;
+use thorbis_tests::{Database, assert_none, ok, one, tenant_tables};
 
 /// `condition` over c (pg_class) and k.tenant (its tenant column) must hold for each tenant table.
 #[track_caller]
@@ -189,6 +190,43 @@ fn doctor_finds_no_error_on_a_fresh_installation() {
     assert_none(
         "the doctor's findings",
         "SELECT concat_ws(' ', code, object, detail) FROM thorbis.doctor() WHERE severity = 'error'",
+        &[],
+    );
+}
+
+// --- what the library watches
+
+/// The (schema, relation) pairs of src/access/invalidation.rs.
+fn watched() -> BTreeSet<String> {
+    let source = include_str!("../src/access/invalidation.rs");
+    let (_, list) = source.split_once("const WATCHED:").expect("the list is called WATCHED");
+    let (list, _) = list.split_once("];\n").expect("the list ends");
+    let pairs: BTreeSet<String> = list
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(c\"")?.strip_suffix("\"),")?.split_once("\", c\""))
+        .map(|(schema, name)| format!("{schema}.{name}"))
+        .collect();
+    assert!(pairs.len() >= 11 && pairs.len() == list.matches("(c\"").count(), "pairs of schema and name: {pairs:?}");
+    pairs
+}
+
+/// A table that decides access must announce its changes, by row and by TRUNCATE, also when replicated or restored; and
+/// the library must know it, or nobody listens.
+#[test]
+fn watched_tables_are_those_that_announce_their_changes() {
+    let sql = "SELECT t.tgrelid::regclass::text FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+                WHERE p.proname = 'invalidate_permissions' AND t.tgenabled = 'A' AND t.tgqual IS NULL GROUP BY 1
+               HAVING bool_or(t.tgtype & 1 = 1 AND t.tgtype & 2 = 0 AND t.tgtype & 28 = 28)
+                  AND bool_or(t.tgtype & 1 = 0 AND t.tgtype & 2 = 0 AND t.tgtype & 32 = 32)";
+    let rows = ok(Database::untouched().superuser().query(sql, &[]));
+    let announcing: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+    let mut watched = watched();
+    assert!(watched.remove("thorbis.permission_epoch"), "the view in whose name the announcements are sent");
+    assert_eq!(watched, announcing, "src/access/invalidation.rs (left) and the tables with both triggers (right)");
+    assert_none(
+        "an invalidation trigger fires at another time",
+        "SELECT t.tgrelid::regclass || ' ' || t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+          WHERE p.proname = 'invalidate_permissions' AND t.tgtype & 2 <> 0",
         &[],
     );
 }

@@ -29,8 +29,8 @@ COMMENT ON FUNCTION thorbis.bind_role(regrole, uuid, uuid) IS
 REVOKE ALL ON FUNCTION thorbis.bind_role(regrole, uuid, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.bind_role(regrole, uuid, uuid) TO thorbis_platform;
 
-CREATE FUNCTION thorbis.unbind_role(role regrole) RETURNS boolean
+CREATE FUNCTION thorbis.unbind_role(role text) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'unbind_role_wrapper';
-COMMENT ON FUNCTION thorbis.unbind_role(regrole) IS 'Ends a binding; returns whether there was one. Superuser';
-REVOKE ALL ON FUNCTION thorbis.unbind_role(regrole) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION thorbis.unbind_role(regrole) TO thorbis_platform;
+COMMENT ON FUNCTION thorbis.unbind_role(text) IS 'Ends the binding of a role, which may be gone already; returns whether there was one. Superuser';
+REVOKE ALL ON FUNCTION thorbis.unbind_role(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION thorbis.unbind_role(text) TO thorbis_platform;

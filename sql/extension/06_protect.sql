@@ -9,7 +9,7 @@ REVOKE ALL ON FUNCTION thorbis.protect(regclass, text, jsonb, boolean) FROM PUBL
 GRANT EXECUTE ON FUNCTION thorbis.protect(regclass, text, jsonb, boolean) TO thorbis_owner, thorbis_platform;
 
 CREATE FUNCTION thorbis.unprotect("table" regclass, dry_run boolean DEFAULT false) RETURNS SETOF text
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'unprotect_wrapper';
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'unprotect_wrapper';
 COMMENT ON FUNCTION thorbis.unprotect(regclass, boolean) IS
     'Takes protection back and the application''s grants with it; rows, columns and indexes stay. Returns the statements';
 REVOKE ALL ON FUNCTION thorbis.unprotect(regclass, boolean) FROM PUBLIC;

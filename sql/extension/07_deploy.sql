@@ -17,7 +17,7 @@ GRANT EXECUTE ON FUNCTION thorbis.migrate(boolean) TO thorbis_platform;
 
 CREATE FUNCTION thorbis.rollback(module text, to_version integer, dry_run boolean DEFAULT false,
         discard_data boolean DEFAULT false) RETURNS SETOF text
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'rollback_wrapper';
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'rollback_wrapper';
 COMMENT ON FUNCTION thorbis.rollback(text, integer, boolean, boolean) IS
     'Takes a module back to a version, 0 for none. Refuses to drop tables with rows unless discard_data. Superuser';
 REVOKE ALL ON FUNCTION thorbis.rollback(text, integer, boolean, boolean) FROM PUBLIC;

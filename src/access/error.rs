@@ -9,6 +9,8 @@ pub enum AccessError {
     GrantsMoreThanHeld { resource: String, action: String },
     #[error("permission denied to grant an owner role")]
     GrantsOwner,
+    #[error("trigger on \"{table}\": this function guards the tables of thorbis_db only")]
+    ForeignTable { table: String },
     #[error("role inheritance cannot run in a circle")]
     Cycle,
     #[error("the last owner of a tenant cannot be removed")]
@@ -23,6 +25,7 @@ impl SqlError for AccessError {
             Self::Required { .. } | Self::GrantsMoreThanHeld { .. } | Self::GrantsOwner | Self::OwnColumn { .. } => {
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
             }
+            Self::ForeignTable { .. } => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
             Self::Cycle => PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
             Self::LastOwner => PgSqlErrorCode::ERRCODE_RESTRICT_VIOLATION,
         }
@@ -36,6 +39,7 @@ impl SqlError for AccessError {
             Self::GrantsMoreThanHeld { .. } | Self::GrantsOwner => {
                 "Nobody grants what they lack. Somebody who holds it, or an owner of the tenant, can grant it.".into()
             }
+            Self::ForeignTable { .. } => "DROP TRIGGER it.".into(),
             Self::Cycle => "Remove the inheritance that leads back to this role first.".into(),
             Self::LastOwner => "Give another user an owner role first.".into(),
             Self::OwnColumn { .. } => "Somebody with the update permission on users can change it.".into(),

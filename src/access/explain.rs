@@ -10,12 +10,12 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 /// Every role a user of tenant `$1` was ever given, with what it inherits and whether it holds now. `$2` limits it to
-/// one user when it is not the nil uuid.
+/// one user unless `$5` is 'everybody'.
 const PATHS: &str = "
 WITH RECURSIVE path(user_id, role_id, via, now) AS (
     SELECT ur.user_id, ur.role_id, r.code, ur.valid_during @> pg_catalog.clock_timestamp()
       FROM rbac.user_roles ur JOIN rbac.roles r ON r.tenant_id = ur.tenant_id AND r.id = ur.role_id
-     WHERE ur.tenant_id = $1 AND $2 IN (ur.user_id, '00000000-0000-0000-0000-000000000000')
+     WHERE ur.tenant_id = $1 AND ($5 = 'everybody' OR ur.user_id = $2)
     UNION
     SELECT path.user_id, h.inherits_role_id, path.via, path.now
       FROM path JOIN rbac.role_hierarchy h ON h.tenant_id = $1 AND h.role_id = path.role_id
@@ -33,14 +33,14 @@ WITH RECURSIVE path(user_id, role_id, via, now) AS (
     UNION ALL
     SELECT g.user_id, g.valid_during @> pg_catalog.clock_timestamp(), 'break-glass grant', g.reason
       FROM rbac.access_grants g
-     WHERE g.tenant_id = $1 AND $2 IN (g.user_id, '00000000-0000-0000-0000-000000000000')
+     WHERE g.tenant_id = $1 AND ($5 = 'everybody' OR g.user_id = $2)
        AND g.resource = $3 AND g.action IN ($4, 'admin')
 )
 SELECT u.id, reason.kind, reason.source,
        CASE WHEN t.deleted_at IS NOT NULL OR t.status NOT IN ('trial', 'active') THEN 'closed' WHEN u.deleted_at IS NOT NULL OR u.status <> 'active' THEN 'inactive' WHEN reason.now THEN 'now' WHEN reason.now IS NULL THEN 'never'
             ELSE 'expired' END
   FROM shared.users u JOIN shared.tenants t ON t.id = u.tenant_id LEFT JOIN reason ON reason.user_id = u.id
- WHERE u.tenant_id = $1 AND $2 IN (u.id, '00000000-0000-0000-0000-000000000000')
+ WHERE u.tenant_id = $1 AND ($5 = 'everybody' OR u.id = $2)
  ORDER BY u.id, reason.now DESC NULLS LAST, reason.kind, reason.source";
 
 struct Reason {
@@ -65,7 +65,7 @@ fn explain_permission(
     }
     let rows = match context.tenant {
         None => vec![(false, "no tenant context".to_owned(), None)],
-        Some(tenant) => explain(&reasons(tenant, user, resource, action)),
+        Some(tenant) => explain(&reasons(tenant, Some(user), resource, action)),
     };
     TableIterator::new(rows)
 }
@@ -92,7 +92,7 @@ fn who_can(
     invalidation::refresh();
     require("rbac", "inspect");
     let tenant = current::get().tenant;
-    let everybody = tenant.map(|tenant| reasons(tenant, Uuid::nil(), resource, action)).unwrap_or_default();
+    let everybody = tenant.map(|tenant| reasons(tenant, None, resource, action)).unwrap_or_default();
     let rows = everybody
         .into_iter()
         .filter(|r| r.state == "now")
@@ -104,10 +104,11 @@ fn who_can(
     TableIterator::new(rows)
 }
 
-fn reasons(tenant: Uuid, user: Uuid, resource: &str, action: &str) -> Vec<Reason> {
+fn reasons(tenant: Uuid, user: Option<Uuid>, resource: &str, action: &str) -> Vec<Reason> {
     let mut found = Vec::new();
     let Some(table) = relation(Watched::AccessGrants) else { return found };
-    let args = [Arg::Uuid(tenant), Arg::Uuid(user), Arg::Text(resource), Arg::Text(action)];
+    let whom = Arg::Text(if user.is_some() { "one" } else { "everybody" });
+    let args = [Arg::Uuid(tenant), Arg::Uuid(user.unwrap_or_default()), Arg::Text(resource), Arg::Text(action), whom];
     fresh::read(table.owner, table.oid, PATHS, &args, |row| {
         found.push(Reason {
             user: row.uuid(1).unwrap_or_default(),

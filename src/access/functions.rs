@@ -1,8 +1,7 @@
 //! `permitted_tenant_id`, `has_permission`, `within_business_hours`, `get_current_actor_id`.
 
-use crate::access::cache::unix_micros;
+use crate::access::clock::{UnixMicros, unix_micros};
 use crate::access::error::AccessError;
-use crate::access::load::UnixMicros;
 use crate::access::site::Verdict;
 use crate::access::{cache, invalidation, site};
 use crate::context::current::{self, Key};

@@ -17,10 +17,13 @@ use crate::v1_function;
 use pgrx::pg_sys;
 use uuid::Uuid;
 
-/// Everything role `$2` of tenant `$1` stands for, itself and inherited.
+/// Everything that role `$2` of tenant `$1` stands for, itself and inherited; or all roles ever given to user `$2` when
+/// `$3` is 'user'.
 const ROLE: &str = "
 WITH RECURSIVE held(role_id) AS (
-    SELECT $2
+    (SELECT $2 WHERE $3 = 'role'
+     UNION ALL
+     SELECT ur.role_id FROM rbac.user_roles ur WHERE $3 = 'user' AND ur.tenant_id = $1 AND ur.user_id = $2)
     UNION
     SELECT h.inherits_role_id FROM held JOIN rbac.role_hierarchy h ON h.tenant_id = $1 AND h.role_id = held.role_id
 )
@@ -58,10 +61,22 @@ v1_function!(
         // SAFETY: called by PostgreSQL as declared.
         let trigger = unsafe { Trigger::of(fcinfo, Firing::BeforeRow) };
         let row = trigger.new_row();
+        require_ours(&trigger);
         if let Some((tenant, user)) = granting_user(trigger.uuid(row, "tenant_id")) {
             match logical_table(&trigger).as_str() {
-                "roles" if trigger.boolean(row, "is_owner") => check_owner(tenant, user),
-                "roles" => {}
+                // Owner roles hold everything; system roles get what an industry adds to them.
+                "roles" => {
+                    let gains = |flag| trigger.boolean(row, flag) && !(trigger.is_update() && trigger.boolean(trigger.old(), flag));
+                    if gains("is_owner") || gains("is_system") {
+                        check_owner(tenant, user);
+                    }
+                }
+                // Who may change how somebody logs in, or whether, could act as them.
+                "users" => {
+                    if let Some(target) = trigger.uuid(row, "id").filter(|target| Some(*target) != user) {
+                        check_role(tenant, user, &roles_of(tenant, target));
+                    }
+                }
                 "role_hierarchy" => {
                     if let Some(inherited) = trigger.uuid(row, "inherits_role_id") {
                         check_role(tenant, user, &closure(tenant, inherited));
@@ -95,6 +110,7 @@ v1_function!(
         // SAFETY: called by PostgreSQL as declared.
         let trigger = unsafe { Trigger::of(fcinfo, Firing::AfterRow) };
         let (old, new) = (trigger.old(), trigger.new_row());
+        require_ours(&trigger);
         let tenant = trigger.uuid(old, "tenant_id").unwrap_or_default();
         let gone = !trigger.is_update();
         let loses_owner = match logical_table(&trigger).as_str() {
@@ -112,6 +128,13 @@ v1_function!(
         pg_sys::Datum::from(0)
     })
 });
+
+/// The guards read and lock rows that the owner of another table may not.
+fn require_ours(trigger: &Trigger) {
+    if relation(Watched::Roles).is_none_or(|roles| roles.owner != trigger.owner()) {
+        AccessError::ForeignTable { table: trigger.table_name() }.raise();
+    }
+}
 
 /// The table the trigger is for, as its argument says: on a shard the table itself has another name.
 fn logical_table(trigger: &Trigger) -> String {
@@ -166,8 +189,16 @@ fn check_circle(trigger: &Trigger) {
 }
 
 fn closure(tenant: Uuid, role: Uuid) -> RoleClosure {
+    stands_for(tenant, role, "role")
+}
+
+fn roles_of(tenant: Uuid, user: Uuid) -> RoleClosure {
+    stands_for(tenant, user, "user")
+}
+
+fn stands_for(tenant: Uuid, id: Uuid, kind: &str) -> RoleClosure {
     let mut found = RoleClosure::default();
-    read(ROLE, &[Arg::Uuid(tenant), Arg::Uuid(role)], |row| match row.text(1).as_deref() {
+    read(ROLE, &[Arg::Uuid(tenant), Arg::Uuid(id), Arg::Text(kind)], |row| match row.text(1).as_deref() {
         Some("role") => found.roles.extend(row.uuid(4)),
         Some("owner") => found.owner = true,
         _ => found.grants.extend(row.text(2).zip(row.text(3))),

@@ -158,8 +158,9 @@ crate::v1_function!(
     thorbis_invalidate_permissions, pg_finfo_thorbis_invalidate_permissions, |fcinfo| {
     crate::pg::function::guarded(|| {
         // SAFETY: called by PostgreSQL as declared; raises when it is not as a trigger.
-        unsafe { crate::pg::trigger::Trigger::of(fcinfo, crate::pg::trigger::Firing::Any) };
+        let trigger = unsafe { crate::pg::trigger::Trigger::of(fcinfo, crate::pg::trigger::Firing::Any) };
         announce();
-        pgrx::pg_sys::Datum::from(0)
+        // Fired BEFORE a row, returning nothing would drop the row.
+        trigger.unchanged()
     })
 });

@@ -1,5 +1,6 @@
 //! Reading access data: the permissions of one user, the opening hours of one tenant.
 
+use crate::access::clock::UnixMicros;
 use crate::access::invalidation::{Relation, Watched, relation};
 use crate::domain::hours::{Hours, SpecialDate, WeeklyPeriod};
 use crate::domain::permissions::Permissions;
@@ -51,9 +52,6 @@ UNION ALL
 SELECT 'special', c.resource, (c.on_date - DATE '2000-01-01')::bigint,
        (EXTRACT(epoch FROM c.opens_at) / 60)::bigint, (EXTRACT(epoch FROM c.closes_at) / 60)::bigint
   FROM shared.business_closures c WHERE c.tenant_id = $1";
-
-/// Microseconds since the Unix epoch.
-pub type UnixMicros = i64;
 
 /// A user's permissions and the moment they change without anybody changing them.
 #[derive(Debug, Default)]

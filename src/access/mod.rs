@@ -4,6 +4,7 @@
 //! one statement, `functions` are the SQL functions, `guards` the triggers that keep the rbac tables sound.
 
 pub mod cache;
+pub mod clock;
 pub mod error;
 pub mod explain;
 pub mod functions;

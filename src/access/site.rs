@@ -4,8 +4,7 @@
 //! evaluation of a statement looks at everything; the others compare a few numbers (about 20 ns). It also makes one
 //! statement consistent: a revocation that commits while it runs does not cut its result in half.
 
-use crate::access::cache::unix_micros;
-use crate::access::load::UnixMicros;
+use crate::access::clock::{UnixMicros, coarse_unix_micros};
 use crate::context::current::Key;
 use crate::pg::raw;
 use pgrx::pg_sys;
@@ -45,7 +44,7 @@ struct Site {
     caller: Key,
     snapshot: SnapshotKey,
     verdict: Verdict,
-    /// Whether the arguments keep their values; a site whose arguments change recalls nothing.
+    /// Whether the arguments are constants; a site whose arguments can change recalls nothing.
     stable: bool,
 }
 
@@ -60,11 +59,15 @@ pub unsafe fn recall(fcinfo: pg_sys::FunctionCallInfo) -> Option<Verdict> {
     if !site.stable {
         return None;
     }
-    let fresh = site.verdict.until.is_none_or(|until| unix_micros() < until);
-    (site.caller.same_caller(&Key::now()) && SnapshotKey::now() == Some(site.snapshot) && fresh).then_some(site.verdict)
+    let fresh = site.verdict.until.is_none_or(|until| coarse_unix_micros() < until);
+    let now = Key::now();
+    // A transaction with one snapshot for all statements tells by the access data that something changed.
+    let same_caller =
+        if raw::one_snapshot_per_transaction() { site.caller == now } else { site.caller.same_caller(&now) };
+    (same_caller && SnapshotKey::now() == Some(site.snapshot) && fresh).then_some(site.verdict)
 }
 
-/// Stores a verdict when the arguments cannot change within the statement. `caller` was taken before deciding.
+/// Stores a verdict when the arguments are constants. `caller` was taken before deciding.
 ///
 /// # Safety
 /// As for `recall`.
@@ -77,11 +80,28 @@ pub unsafe fn store(fcinfo: pg_sys::FunctionCallInfo, caller: Key, verdict: Verd
         let stable = match known.as_ref() {
             Some(site) if !site.stable => return,
             Some(_) => true,
-            None => (0..(*fcinfo).nargs as i32).all(|i| pg_sys::get_fn_expr_arg_stable(flinfo, i)),
+            None => arguments_are_constants((*flinfo).fn_expr),
         };
         if known.is_null() {
             (*flinfo).fn_extra = pg_sys::MemoryContextAlloc((*flinfo).fn_mcxt, size_of::<Site>());
         }
         (*flinfo).fn_extra.cast::<Site>().write(Site { caller, snapshot, verdict, stable });
+    }
+}
+
+/// Whether the call is `f('a', 'b')`. Parameters do not count: PL/pgSQL keeps an expression, and with it the site, while
+/// its variables change.
+///
+/// # Safety
+/// `call` is the expression of the function's call info, or null.
+unsafe fn arguments_are_constants(call: pg_sys::fmNodePtr) -> bool {
+    // SAFETY: per contract; the node's tag is checked before it is used as a function call.
+    unsafe {
+        let call = call.cast::<pg_sys::Node>();
+        if call.is_null() || (*call).type_ != pg_sys::NodeTag::T_FuncExpr {
+            return false;
+        }
+        let arguments = pgrx::PgList::<pg_sys::Node>::from_pg((*call.cast::<pg_sys::FuncExpr>()).args);
+        arguments.iter_ptr().all(|argument| (*argument).type_ == pg_sys::NodeTag::T_Const)
     }
 }

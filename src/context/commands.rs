@@ -65,11 +65,10 @@ fn bind_role(role: Option<pg_sys::Oid>, tenant_id: Option<pgrx::Uuid>, user_id: 
     }
 }
 
-/// Ends a binding. Returns whether there was one.
+/// Ends the binding of a role, which may be gone already. Returns whether there was one.
 #[pg_extern(sql = false)]
-fn unbind_role(role: Option<pg_sys::Oid>) -> bool {
+fn unbind_role(role: Option<&str>) -> bool {
     require_superuser("thorbis.unbind_role()");
     require_installed();
-    let name = identity::role_name(required("role", role)).unwrap_or_default();
-    sql::run("DELETE FROM thorbis.bound_roles WHERE role_name = $1", &[name.as_str().into()]) > 0
+    sql::run("DELETE FROM thorbis.bound_roles WHERE role_name = $1", &[required("role", role).into()]) > 0
 }

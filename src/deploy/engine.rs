@@ -1,5 +1,6 @@
 //! Running SQL files: statement by statement, as the owner of the schemas, naming the place of a failure.
 
+use crate::access::invalidation;
 use crate::deploy::error::DeployError;
 use crate::deploy::extension_schema;
 use crate::domain::plan::{Module, checksum};
@@ -13,21 +14,24 @@ use std::ffi::CString;
 
 /// Objects of the deployed schemas belong to this role.
 pub const OWNER: &str = "thorbis_owner";
-/// Serialises deployments of one database; any constant that no other tool uses would do.
-const ADVISORY_KEY: i64 = 0x7468_6f72_6269_7321;
-
 /// How long DDL waits for locks before it gives up, when the session says nothing: a migration that queues behind a
 /// long transaction makes everybody else queue behind it.
 const LOCK_TIMEOUT: &str = "5s";
 
-/// Settings and lock for the time of a deployment.
+/// Settings for the time of a deployment, and the lock that serialises deployments of one database.
 pub fn begin() -> SettingsScope {
     let scope = SettingsScope::pinned_path();
     let unlimited = sql::exists("SELECT 1 WHERE current_setting('lock_timeout') = '0'", &[]);
     if unlimited {
         scope.set("lock_timeout", LOCK_TIMEOUT);
     }
-    sql::run("SELECT pg_advisory_xact_lock($1)", &[ADVISORY_KEY.into()]);
+    // Not an advisory lock: everybody may hold those, and so could keep deployments waiting.
+    if let Some(epoch) = invalidation::relation(invalidation::Watched::Epoch) {
+        identity::lock_relation(epoch.oid, pg_sys::ExclusiveLock);
+    }
+    // Assigns a transaction id, from which on every query takes a snapshot of its own: what follows sees what the lock
+    // waited for.
+    sql::run("SELECT 1", &[]);
     scope
 }
 

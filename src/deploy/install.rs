@@ -4,7 +4,7 @@ use crate::deploy::error::DeployError;
 use crate::deploy::{engine, manifest, objects, repair, require_superuser};
 use crate::domain::plan::{self, Module};
 use crate::domain::server_version;
-use crate::pg::error::SqlError;
+use crate::pg::error::{SqlError, required};
 use crate::pg::sql;
 use pgrx::prelude::*;
 
@@ -25,11 +25,11 @@ fn install(
     let modules = plan::closure(manifest::MODULES, &wanted)
         .unwrap_or_else(|unknown| DeployError::UnknownIndustry(unknown, manifest::industries()).raise());
     let _scope = engine::begin();
-    if dry_run.unwrap_or(false) {
+    if required("dry_run", dry_run) {
         return SetOfIterator::new(statements(&modules));
     }
     let mut done: Vec<String> = apply(&modules);
-    if preload.unwrap_or(false) {
+    if required("preload", preload) {
         done.extend(repair::enable_preload());
     }
     let repaired = repair::run();

@@ -72,10 +72,12 @@ fn parameter_grants() -> Vec<String> {
 }
 
 /// The preload setting: given again to a database restored without it, forgotten where it was taken back.
-fn preload() -> Option<String> {
-    let (_, noted_here) = noted("preload")?;
-    let statement = preload_statement()?;
-    Some(if noted_here { forget("preload") } else { statement })
+fn preload() -> Vec<String> {
+    match (preload_statement(), noted("preload")) {
+        (_, None) | (None, Some((_, true))) => vec![],
+        (Some(_), Some((_, true))) => vec![forget("preload")],
+        (missing, Some((value, false))) => missing.into_iter().chain([note("preload", &value)]).collect(),
+    }
 }
 
 /// What adds the library to `session_preload_libraries` of this database, if it is missing. Entries that are there stay.
@@ -100,15 +102,15 @@ fn forget(name: &str) -> String {
 /// without them, forgotten when they were reset here.
 fn settings() -> Vec<String> {
     let mend = |name: &str| match (database_setting(name), noted(name)) {
-        (Some(live), Some((value, _))) if live == value => None,
-        (Some(live), _) => Some(note(name, &live)),
+        (Some(live), Some((value, true))) if live == value => vec![],
+        (Some(live), _) => vec![note(name, &live)],
         (None, Some((value, false))) => {
-            Some(format!("ALTER DATABASE {} SET {name} = {}", database(), quote_literal(value)))
+            vec![format!("ALTER DATABASE {} SET {name} = {}", database(), quote_literal(&value)), note(name, &value)]
         }
-        (None, Some((_, true))) => Some(forget(name)),
-        (None, None) => None,
+        (None, Some((_, true))) => vec![forget(name)],
+        (None, None) => vec![],
     };
-    OWN_SETTINGS.into_iter().filter_map(mend).collect()
+    OWN_SETTINGS.into_iter().flat_map(mend).collect()
 }
 
 /// The noted value of a setting, and whether it was noted in this very database.

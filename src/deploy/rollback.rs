@@ -3,7 +3,7 @@
 use crate::deploy::error::DeployError;
 use crate::deploy::{engine, manifest, objects, require_superuser};
 use crate::domain::plan::Module;
-use crate::pg::error::SqlError;
+use crate::pg::error::{SqlError, required};
 use crate::pg::sql::{self, column, query_one};
 use pgrx::prelude::*;
 
@@ -13,9 +13,16 @@ const SEEDED: [&str; 3] = ["rbac.permissions", "rbac.role_templates", "rbac.role
 /// Takes a module back to an earlier version, 0 for none. Rows: the files run, or with `dry_run` their statements.
 /// Refuses while other modules need it, and while tables it would drop hold rows, unless told to discard them.
 #[pg_extern(sql = false)]
-fn rollback(module: &str, to_version: i32, dry_run: bool, discard_data: bool) -> SetOfIterator<'static, String> {
+fn rollback(
+    module: Option<&str>,
+    to_version: Option<i32>,
+    dry_run: Option<bool>,
+    discard_data: Option<bool>,
+) -> SetOfIterator<'static, String> {
     require_superuser("thorbis.rollback()");
     crate::deploy::require_installed();
+    let (module, to_version) = (required("module", module), required("to_version", to_version));
+    let (dry_run, discard_data) = (required("dry_run", dry_run), required("discard_data", discard_data));
     let names = manifest::MODULES.iter().map(|m| m.name).collect();
     let Some(module) = manifest::find(module) else { DeployError::UnknownModule(module.into(), names).raise() };
     let _scope = engine::begin();

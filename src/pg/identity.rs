@@ -15,6 +15,13 @@ impl ActingAs {
         Self::switch(owner, (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32)
     }
 
+    /// As the owner of a table that may not be trusted: as CREATE INDEX does, nothing it runs outlives the statement.
+    pub fn untrusted_owner(owner: pg_sys::Oid) -> ActingAs {
+        let flags =
+            pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        Self::switch(owner, flags as i32)
+    }
+
     /// As `role`, for DDL it shall own.
     pub fn role(role: pg_sys::Oid) -> ActingAs {
         Self::switch(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32)
@@ -44,6 +51,12 @@ pub fn operates_all_tenants() -> bool {
     let (_, user) = crate::pg::raw::user_ids();
     // SAFETY: look-ups in the role cache.
     unsafe { pg_sys::superuser_arg(user) || pg_sys::has_bypassrls_privilege(user) }
+}
+
+/// Locks a relation by its oid until the transaction ends: what the name stands for cannot be swapped meanwhile.
+pub fn lock_relation(relation: pg_sys::Oid, mode: u32) {
+    // SAFETY: waits for the lock, within lock_timeout; an oid of no relation locks nothing.
+    unsafe { pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE) };
 }
 
 pub fn is_superuser() -> bool {

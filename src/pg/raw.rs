@@ -29,6 +29,13 @@ pub fn local_transaction_id() -> pg_sys::LocalTransactionId {
     }
 }
 
+/// REPEATABLE READ or SERIALIZABLE.
+#[inline]
+pub fn one_snapshot_per_transaction() -> bool {
+    // SAFETY: a static variable of the process.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
 /// (session user, current user).
 #[inline]
 pub fn user_ids() -> (pg_sys::Oid, pg_sys::Oid) {

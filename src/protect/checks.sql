@@ -1,13 +1,24 @@
 -- Checks of the whole database: rows (severity, code, object, detail, remedy). Checks of single tables are in risks.sql
 -- and plan.rs.
 WITH app AS (
-    -- Roles that act for users of tenants: thorbis_app and everybody who is a member of it; 0 is PUBLIC.
-    SELECT 0::oid AS oid UNION ALL
-    SELECT r.oid FROM pg_roles r WHERE NOT r.rolsuper AND pg_has_role(r.oid, 'thorbis_app', 'MEMBER')
+    -- Roles that act for users of tenants, and every role these can become; 0 is PUBLIC.
+    SELECT 0::oid AS oid UNION
+    SELECT x.oid FROM pg_roles r JOIN pg_roles x ON pg_has_role(r.oid, x.oid, 'MEMBER')
+     WHERE NOT r.rolsuper AND r.rolname NOT IN ('thorbis_platform', 'thorbis_owner')
+       AND (pg_has_role(r.oid, 'thorbis_app', 'MEMBER') OR pg_has_role(r.oid, 'thorbis_gateway', 'MEMBER'))
 ), protected AS (
     WITH RECURSIVE p(oid) AS (SELECT table_id::oid FROM thorbis.protected_tables
                               UNION SELECT i.inhrelid FROM p JOIN pg_inherits i ON i.inhparent = p.oid)
     SELECT oid FROM p
+), reading AS (
+    -- Views and materialized views that read a protected table, at any depth.
+    WITH RECURSIVE v(oid) AS (
+        SELECT w.ev_class FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid IN (SELECT oid FROM protected)
+        UNION
+        SELECT w.ev_class FROM v JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid
+                               JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid)
+    SELECT oid FROM v
 ), relation AS (
     SELECT c.oid, c.relkind, c.reloptions, format('%I.%I', n.nspname, c.relname) AS name, c.relispartition,
            EXISTS (SELECT 1 FROM aclexplode(c.relacl) a JOIN app ON app.oid = a.grantee
@@ -36,8 +47,7 @@ SELECT 'error', CASE r.relkind WHEN 'm' THEN 'materialized_view' ELSE 'definer_v
  WHERE r.relkind IN ('v', 'm') AND r.granted
    AND (r.relkind = 'm' OR NOT EXISTS (SELECT 1 FROM pg_options_to_table(r.reloptions) o
                                              WHERE o.option_name = 'security_invoker' AND o.option_value::boolean))
-   AND EXISTS (SELECT 1 FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
-                WHERE w.ev_class = r.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid IN (SELECT oid FROM protected))
+   AND r.oid IN (SELECT oid FROM reading)
 UNION ALL
 SELECT 'error', 'definer_function', p.oid::regprocedure::text,
        'runs as ' || quote_ident(o.rolname) || ', which passes row security, and its search_path can be chosen by the caller',
@@ -54,11 +64,61 @@ SELECT 'error', 'owner_role', 'thorbis_owner', 'can log in, or has members: who 
    AND (o.rolcanlogin OR o.rolsuper OR o.rolbypassrls
         OR EXISTS (SELECT 1 FROM pg_auth_members m JOIN pg_roles x ON x.oid = m.member WHERE m.roleid = o.oid AND NOT x.rolsuper))
 UNION ALL
-SELECT 'error', 'application_bypasses', r.rolname::text, 'acts for users of tenants and bypasses row security or is the platform',
-       format('REVOKE thorbis_app FROM %I; or ALTER ROLE %I NOBYPASSRLS;', r.rolname, r.rolname)
+SELECT 'error', 'application_bypasses', r.rolname::text,
+       'acts for users of tenants and ' || CASE WHEN r.rolsuper THEN 'is a superuser' WHEN r.rolbypassrls THEN 'bypasses row security'
+                                                WHEN r.rolreplication THEN 'may replicate' ELSE 'may create roles' END,
+       format('REVOKE thorbis_app, thorbis_gateway FROM %I; or ALTER ROLE %I NOSUPERUSER NOBYPASSRLS NOREPLICATION NOCREATEROLE;',
+              r.rolname, r.rolname)
   FROM pg_roles r
- WHERE NOT r.rolsuper AND pg_has_role(r.oid, 'thorbis_app', 'MEMBER') AND r.rolname <> 'thorbis_platform'
-   AND (r.rolbypassrls OR pg_has_role(r.oid, 'thorbis_platform', 'MEMBER'))
+ WHERE (r.rolsuper OR r.rolbypassrls OR r.rolreplication OR r.rolcreaterole)
+   AND CASE WHEN r.rolsuper  -- is a member of everything: only what was granted counts
+            THEN r.rolname IN ('thorbis_app', 'thorbis_gateway')
+                 OR EXISTS (SELECT 1 FROM pg_auth_members m WHERE m.member = r.oid
+                               AND m.roleid IN (to_regrole('thorbis_app'), to_regrole('thorbis_gateway')))
+            ELSE pg_has_role(r.oid, 'thorbis_app', 'MEMBER') OR pg_has_role(r.oid, 'thorbis_gateway', 'MEMBER') END
+UNION ALL
+SELECT 'error', 'application_reaches', r.rolname::text,
+       'can be reached by the application with SET ROLE: ' || CASE r.rolname WHEN 'thorbis_owner' THEN 'it owns the tables'
+            WHEN 'thorbis_platform' THEN 'it sees all tenants' ELSE 'it reads or writes past row security or the database' END,
+       format('REVOKE %I FROM the roles of the application.', r.rolname)
+  FROM pg_roles r JOIN app ON app.oid = r.oid
+ WHERE (r.rolsuper OR r.rolbypassrls) AND NOT pg_has_role(r.oid, 'thorbis_app', 'MEMBER')
+    OR r.rolname IN ('thorbis_owner', 'thorbis_platform', 'pg_write_all_data', 'pg_read_server_files', 'pg_write_server_files',
+                     'pg_execute_server_program')
+UNION ALL
+SELECT 'error', 'schema_owner', quote_ident(n.nspname), 'is owned by a role of the application, which can replace the protected tables in it',
+       format('ALTER SCHEMA %I OWNER TO thorbis_owner;', n.nspname)
+  FROM pg_namespace n JOIN app ON app.oid = n.nspowner
+ WHERE EXISTS (SELECT 1 FROM pg_class c WHERE c.relnamespace = n.oid AND c.oid IN (SELECT oid FROM protected))
+UNION ALL
+SELECT 'error', 'child_owner', c.oid::regclass::text, 'is a partition or child owned by a role of the application',
+       format('ALTER TABLE %s OWNER TO thorbis_owner;', c.oid::regclass)
+  FROM pg_class c JOIN app ON app.oid = c.relowner WHERE c.oid IN (SELECT oid FROM protected)
+UNION ALL
+SELECT 'error', 'replica_role_setting', r.rolname::text, 'is given session_replication_role, which switches triggers off',
+       format('ALTER ROLE %I RESET session_replication_role;', r.rolname)
+  FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
+ WHERE c LIKE 'session\_replication\_role=%' AND c NOT LIKE '%=origin' AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+UNION ALL
+SELECT 'error', 'member_function_grant', p.oid::regprocedure::text, 'may be called by ' || a.grantee::regrole || ', which it was not granted to by thorbis_db',
+       format('REVOKE ALL ON FUNCTION %s FROM %s;', p.oid::regprocedure, a.grantee::regrole)
+  FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+  JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'thorbis_db', aclexplode(p.proacl) a
+ WHERE p.prorettype = 'trigger'::regtype AND a.grantee NOT IN (p.proowner, to_regrole('thorbis_owner')) AND a.grantee <> 0
+UNION ALL
+SELECT 'warning', 'definer_reader', p.oid::regprocedure::text,
+       'runs as ' || quote_ident(o.rolname) || ', which passes row security: what it shows is up to its text',
+       format('ALTER FUNCTION %s SECURITY INVOKER; unless it names the tenant in every statement.', p.oid::regprocedure)
+  FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner JOIN pg_namespace n ON n.oid = p.pronamespace
+ WHERE p.prosecdef AND (o.rolsuper OR o.rolbypassrls) AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+   AND EXISTS (SELECT 1 FROM unnest(p.proconfig) c WHERE c LIKE 'search\_path=%pg\_temp' OR c = 'search_path=""')
+   AND (p.proacl IS NULL OR EXISTS (SELECT 1 FROM aclexplode(p.proacl) a JOIN app ON app.oid = a.grantee))
+   AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'notice', 'shared_sequence', s.oid::regclass::text, 'numbers rows of all tenants: gaps tell one how much the others do',
+       'Use a uuid, or assign_document_number() for a number per tenant.'
+  FROM pg_class s JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.deptype IN ('a', 'i')
+ WHERE s.relkind = 'S' AND d.refobjid IN (SELECT oid FROM protected)
 UNION ALL
 SELECT 'notice', 'bypassing_login', r.rolname::text, 'can log in and sees all tenants',
        'Keep such logins to operators; row security does not apply to them.'

@@ -36,7 +36,7 @@ fn protect(
     };
     let previous = before.as_ref().map(|entry| (entry.resource.clone(), entry.options.clone()));
     let statements = plan::missing(&table, &resource, &options, previous.as_ref()).or_raise();
-    if dry_run.unwrap_or(false) {
+    if required("dry_run", dry_run) {
         return SetOfIterator::new(statements);
     }
     for statement in &statements {
@@ -57,8 +57,9 @@ fn protect(
 /// Takes protection back: policies, triggers and grants. The table is closed to tenants first, then opened to its
 /// owner; columns, indexes and rows stay.
 #[pg_extern(sql = false)]
-fn unprotect(table: pg_sys::Oid, dry_run: bool) -> SetOfIterator<'static, String> {
+fn unprotect(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> SetOfIterator<'static, String> {
     crate::deploy::require_installed();
+    let (table, dry_run) = (required("table", table), required("dry_run", dry_run));
     let entry = registry::expect(table).or_raise();
     let table = Table::read(table).or_raise();
     require_owner(&table);

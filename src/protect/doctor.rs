@@ -6,6 +6,7 @@ use crate::protect::error::ProtectError;
 use crate::protect::table::{Table, qualified_name};
 use crate::protect::{plan, policies, registry, risks};
 use pgrx::prelude::*;
+use pgrx::spi::quote_literal;
 
 struct Finding {
     severity: &'static str,
@@ -92,7 +93,8 @@ fn preloaded() -> bool {
 /// warnings.
 fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
     let name = qualified_name(entry.table);
-    let remedy = format!("SELECT thorbis.protect('{name}', options => '{}');", entry.options.to_json());
+    let options = quote_literal(entry.options.to_json().to_string());
+    let remedy = format!("SELECT thorbis.protect({}, options => {options});", quote_literal(&name));
     let table = match Table::read(entry.table) {
         Ok(table) => table,
         Err(error) => {

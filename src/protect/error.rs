@@ -1,6 +1,7 @@
 use crate::pg::error::SqlError;
 use crate::protect::risks::Risk;
 use pgrx::PgSqlErrorCode;
+use pgrx::spi::{quote_identifier, quote_literal};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProtectError {
@@ -83,7 +84,9 @@ impl SqlError for ProtectError {
             Self::NotATable { .. } => {
                 "Protect the tables beneath it; make views WITH (security_invoker = true).".into()
             }
-            Self::Partition { parent, .. } => format!("SELECT thorbis.protect('{parent}'); covers every partition."),
+            Self::Partition { parent, .. } => {
+                format!("SELECT thorbis.protect({}); covers every partition.", quote_literal(parent))
+            }
             Self::Temporary { .. } => "A temporary table belongs to one session; create an ordinary one.".into(),
             Self::System { .. } => "Protect tables of your own schemas.".into(),
             Self::RowsWithoutTenant { table, column } => format!(
@@ -109,17 +112,20 @@ impl SqlError for ProtectError {
                 .into(),
             Self::NoColumn { .. } => "Check the spelling in the options.".into(),
             Self::NotOwner { .. } => "Call it as the owner of the table or as superuser.".into(),
-            Self::NotProtected { table } => format!("SELECT thorbis.protect('{table}'); protects it."),
+            Self::NotProtected { table } => format!("SELECT thorbis.protect({}); protects it.", quote_literal(table)),
             Self::NoTable => "Name an existing table.".into(),
             Self::NoSoftDelete { table } => {
                 format!("ALTER TABLE {table} ADD COLUMN deleted_at timestamptz;").to_string()
             }
             Self::StoredOptions { table, .. } => format!(
-                "Another version of the library stored them. SELECT thorbis.protect('{table}', options => ...) needs that \
-                 version; or correct the row in thorbis.protected_tables."
+                "Another version of the library stored them. SELECT thorbis.protect({}, options => ...) replaces them.",
+                quote_literal(table)
             ),
             Self::TriggerNameTaken { table, trigger } => {
-                format!("ALTER TRIGGER {trigger} ON {table} RENAME TO ...; then protect the table again.")
+                format!(
+                    "ALTER TRIGGER {} ON {table} RENAME TO ...; then protect the table again.",
+                    quote_identifier(trigger)
+                )
             }
             Self::FixedColumn { .. } => "Leave the tenant column and the primary key out of update_columns.".into(),
             Self::NoId { .. } => "Soft deletion finds rows by tenant and id.".into(),

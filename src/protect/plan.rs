@@ -197,7 +197,7 @@ impl Plan {
             for role in [APP, PLATFORM] {
                 if !exists("SELECT 1 WHERE has_sequence_privilege($1, $2, 'USAGE')", &[role.into(), sequence.0.into()])
                 {
-                    self.push(format!("GRANT USAGE, SELECT ON SEQUENCE {} TO {role}", sequence.1));
+                    self.push(format!("GRANT USAGE ON SEQUENCE {} TO {role}", sequence.1));
                 }
             }
         }

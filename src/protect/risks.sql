@@ -55,7 +55,10 @@ UNION ALL
 -- (from 17 on) permits LOCK TABLE.
 SELECT 'dangerous_grant', g.rolname::text, g.rolname || ' holds ' || string_agg(DISTINCT acl.privilege_type, ', '),
        format('REVOKE %s ON %s FROM %I;', string_agg(DISTINCT acl.privilege_type, ', '), t.name, g.rolname)
-  FROM t, aclexplode(t.relacl) acl JOIN pg_roles g ON g.oid = acl.grantee
+  FROM t, LATERAL (SELECT * FROM aclexplode(t.relacl)
+                   UNION ALL
+                   SELECT x.* FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = t.oid) AS acl
+  JOIN pg_roles g ON g.oid = acl.grantee
  WHERE acl.privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES', 'MAINTAIN') AND acl.grantee <> t.relowner
    AND NOT g.rolsuper AND NOT g.rolbypassrls
  GROUP BY t.name, g.rolname
@@ -68,6 +71,11 @@ UNION ALL
 SELECT 'owner_can_login', o.rolname::text, 'the owner ' || quote_ident(o.rolname) || ' can log in and switch row security off',
        format('ALTER TABLE %s OWNER TO thorbis_owner;', t.name)
   FROM t JOIN pg_roles o ON o.oid = t.relowner WHERE o.rolcanlogin
+UNION ALL
+SELECT 'owner_has_members', m.rolname::text, quote_ident(m.rolname) || ' is a member of the owner and can switch row security off',
+       format('REVOKE %I FROM %I; or ALTER TABLE %s OWNER TO thorbis_owner;', o.rolname, m.rolname, t.name)
+  FROM t JOIN pg_roles o ON o.oid = t.relowner
+         JOIN pg_roles m ON m.oid <> o.oid AND NOT m.rolsuper AND pg_has_role(m.oid, o.oid, 'MEMBER')
 UNION ALL
 SELECT 'child_of_other_table', parent.inhparent::regclass::text,
        'rows are also reachable through ' || parent.inhparent::regclass,

@@ -25,8 +25,9 @@ pub struct Column {
 }
 
 impl Table {
-    /// Reads the catalog and refuses what cannot be protected.
+    /// Reads the catalog and refuses what cannot be protected. The table stays as it is until the transaction ends.
     pub fn read(oid: pg_sys::Oid) -> Result<Table, ProtectError> {
+        crate::pg::identity::lock_relation(oid, pg_sys::AccessShareLock);
         let Some((schema, name, kind, persistence, parent)) = query_one(
             "SELECT n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
                     (SELECT i.inhparent::regclass::text FROM pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition)
@@ -75,7 +76,10 @@ impl Table {
         quote_identifier(&self.schema)
     }
 
+    /// As the table's owner, with nothing more than its rights: the name could stand for a view of theirs by now.
     pub fn has_rows(&self, condition: &str) -> bool {
+        let owner = crate::access::invalidation::owner_of(self.oid).unwrap_or(pg_sys::InvalidOid);
+        let _identity = crate::pg::identity::ActingAs::untrusted_owner(owner);
         crate::pg::sql::exists(&format!("SELECT 1 FROM {} WHERE {condition} LIMIT 1", self.quoted()), &[])
     }
 

@@ -7,11 +7,13 @@
 use crate::access::invalidation;
 use crate::context::current;
 use crate::pg::cell::BackendCell;
+use crate::pg::error::SqlError;
 use crate::pg::function::guarded;
 use crate::pg::identity::{self, ActingAs};
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::trigger::{ColumnType, Firing, Trigger};
 use crate::pg::{raw, sql};
+use crate::rows::error::RowError;
 use crate::v1_function;
 use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
@@ -68,8 +70,9 @@ fn next(trigger: &Trigger, column: &str, tenant: Uuid) -> i32 {
         Some((known, number)) if known == place => number,
         _ => highest(trigger, column, tenant),
     };
-    LAST.set(Some((place, last + 1)));
-    last + 1
+    let Some(number) = last.checked_add(1) else { RowError::NumbersExhausted { table: trigger.table_name() }.raise() };
+    LAST.set(Some((place, number)));
+    number
 }
 
 /// Locks the tenant against other numberings and reads the highest number there is.

@@ -48,6 +48,25 @@ impl Database {
         db
     }
 
+    /// The extension and every schema, and no tenant.
+    pub fn installed() -> Database {
+        let db = Database::with_extension();
+        crate::ok(db.superuser().batch_execute("SELECT thorbis.install()"));
+        db
+    }
+
+    /// What follows CREATE DATABASE and the name is the test's choice; no extension.
+    pub fn defined(definition: &str) -> Database {
+        let cluster = Cluster::shared();
+        template(cluster);
+        Database::create(cluster, definition)
+    }
+
+    /// CREATE DATABASE ... TEMPLATE of this one, to which nobody may be connected. PostgreSQL copies no settings.
+    pub fn copy(&self) -> Database {
+        Database::create(self.cluster, &format!("TEMPLATE {}", self.name))
+    }
+
     fn create(cluster: &'static Cluster, from: &str) -> Database {
         let name = format!("t_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let created = cluster.maintenance().batch_execute(&format!("CREATE DATABASE {name} {from}"));

@@ -7,6 +7,7 @@ mod assertions;
 mod catalog;
 mod cluster;
 mod database;
+mod findings;
 pub mod listing;
 mod session;
 mod tenants;
@@ -15,5 +16,6 @@ pub use assertions::{assert_sqlstate, assert_sqlstate_in, db_error, describe, ok
 pub use catalog::{TenantTable, assert_none, tenant_tables};
 pub use cluster::{Cluster, repository_root};
 pub use database::{Database, FIXTURE_ROLES};
+pub use findings::{Case, Finding, Remedy, case, findings, new_findings, try_cases};
 pub use session::{NO_TENANTS, Session, force_parallel, in_context, one, set_local};
 pub use tenants::{A, B, Tenant};

@@ -36,6 +36,11 @@ CREATE TRIGGER write_users_last_owner
     AFTER UPDATE OF tenant_id, id, status, deleted_at OR DELETE ON shared.users
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_last_owner('users');
 
+-- Whoever may update users could otherwise take an owner's login over, or bring a former owner back.
+CREATE TRIGGER update_users_grant_check
+    BEFORE UPDATE OF id, email, pin_hash, status, deleted_at ON shared.users
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_role_grant('users');
+
 CREATE TRIGGER write_user_roles_invalidation
     AFTER INSERT OR UPDATE OR DELETE ON rbac.user_roles
     FOR EACH ROW EXECUTE FUNCTION @extschema@.invalidate_permissions();
