@@ -78,6 +78,13 @@ const COMPARISONS: &[Case] = &[
         Printed,
     ),
     case(
+        "warning",
+        "repair_needed",
+        "ALTER DATABASE {database} SET thorbis.tenant_claim = 'org_id'; SELECT thorbis.repair();
+         ALTER DATABASE {database} RESET thorbis.tenant_claim",
+        Printed,
+    ),
+    case(
         "error",
         "version_mismatch",
         "SET LOCAL allow_system_table_mods = on;

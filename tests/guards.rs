@@ -2,7 +2,9 @@
 //! it is an error: a crash would end the sessions of all tenants.
 
 use postgres::{Client, Error, NoTls};
-use thorbis_tests::{A, B, Cluster, Database, assert_sqlstate, describe, in_context, ok, one, tenant_tables};
+use thorbis_tests::{
+    A, B, Cluster, Database, assert_sqlstate, assert_sqlstate_in, describe, in_context, ok, one, tenant_tables,
+};
 use uuid::Uuid;
 
 // --- a row stays with its tenant, whoever moves it
@@ -45,6 +47,16 @@ fn upsert_and_merge_move_no_row_either() {
         let error = assert_sqlstate(superuser.batch_execute(&sql), "42501");
         assert!(error.message().contains("cannot move to another tenant"), "{sql}: {}", error.message());
     }
+}
+
+/// The trigger names its column as text: after a renaming it must not pass everything without a word.
+#[test]
+fn guard_of_a_renamed_column_still_holds() {
+    let db = Database::new();
+    let mut superuser = db.superuser();
+    ok(superuser.batch_execute("ALTER TABLE shared.locations RENAME COLUMN tenant_id TO belongs_to"));
+    let moved = superuser.execute("UPDATE shared.locations SET belongs_to = $1 WHERE belongs_to = $2", &[&B.id, &A.id]);
+    assert_sqlstate_in(moved, &["42501", "42703"]);
 }
 
 /// A column of that name may be anything in a table of one's own.
@@ -213,12 +225,15 @@ fn trigger_of_the_wrong_level_or_timing_raises_when_it_first_fires() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
+/// (timing, event, call, columns of another type)
+type Misuse<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 #[test]
 fn trigger_on_a_table_of_another_shape_raises_and_never_crashes() {
     let mut arena = Arena::new();
     let mut failures = Vec::new();
     let wrong_type = Some("42804");
-    let wrong_types: &[(&str, &str, &str, &[(&str, &str)])] = &[
+    let wrong_types: &[Misuse] = &[
         ("BEFORE", "UPDATE", "set_updated_at_column()", &[("updated_at", "text"), ("updated_at", "date")]),
         ("BEFORE", "UPDATE", "set_updated_at_column()", &[("updated_at", "timestamp"), ("updated_at", "bigint")]),
         (

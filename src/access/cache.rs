@@ -39,12 +39,15 @@ impl<V> Clone for Entry<V> {
     }
 }
 
+/// (tenant, user)
+type UserKey = (Uuid, Uuid);
+
 #[derive(Default)]
 struct Cache {
     generation: Cell<u64>,
-    users: RefCell<HashMap<(Uuid, Uuid), Entry<Loaded>>>,
+    users: RefCell<HashMap<UserKey, Entry<Loaded>>>,
     /// The last one asked for: a statement asks about one user, often once per row.
-    last: RefCell<Option<((Uuid, Uuid), Entry<Loaded>)>>,
+    last: RefCell<Option<(UserKey, Entry<Loaded>)>>,
     hours: RefCell<HashMap<Uuid, Entry<TenantHours>>>,
 }
 

@@ -11,7 +11,7 @@ use crate::pg::fresh::{self, Arg};
 use crate::pg::function::guarded;
 use crate::pg::identity::{self, ActingAs};
 use crate::pg::settings_scope::SettingsScope;
-use crate::pg::trigger::{Firing, Trigger};
+use crate::pg::trigger::{Firing, Trigger, TriggerRow};
 use crate::pg::{sql, uuid as pg_uuid};
 use crate::v1_function;
 use pgrx::pg_sys;
@@ -141,7 +141,7 @@ fn logical_table(trigger: &Trigger) -> String {
     trigger.arguments().first().map_or_else(|| trigger.table_name(), |name| (*name).to_owned())
 }
 
-fn is_live(trigger: &Trigger, user: pg_sys::HeapTuple) -> bool {
+fn is_live(trigger: &Trigger, user: TriggerRow) -> bool {
     trigger.is_null(user, "deleted_at") && trigger.text(user, "status").as_deref() == Some("active")
 }
 

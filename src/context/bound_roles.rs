@@ -14,8 +14,11 @@ pub struct Binding {
     pub user: Option<Uuid>,
 }
 
+/// A role and its binding, None for a role that is not bound.
+type LookUp = (pg_sys::Oid, Option<Binding>);
+
 /// Look-ups of this backend, good for one generation of the access data. Unbound roles are remembered too.
-static KNOWN: BackendCell<RefCell<Vec<(pg_sys::Oid, Option<Binding>)>>> = BackendCell::new(RefCell::new(Vec::new()));
+static KNOWN: BackendCell<RefCell<Vec<LookUp>>> = BackendCell::new(RefCell::new(Vec::new()));
 static GENERATION: BackendCell<Cell<u64>> = BackendCell::new(Cell::new(0));
 
 const QUERY: &str = "SELECT tenant_id, user_id FROM thorbis.bound_roles WHERE role_name = $1::pg_catalog.name";

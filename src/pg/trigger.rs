@@ -82,6 +82,17 @@ impl ColumnType {
     }
 }
 
+/// A row that a trigger was fired for: only a `Trigger` makes one, so it has the relation's descriptor.
+#[derive(Clone, Copy)]
+pub struct TriggerRow(pg_sys::HeapTuple);
+
+impl TriggerRow {
+    /// PostgreSQL's own pointer to it.
+    pub fn as_ptr(self) -> pg_sys::HeapTuple {
+        self.0
+    }
+}
+
 /// One call of a trigger function.
 #[derive(Clone, Copy)]
 pub struct Trigger<'a> {
@@ -128,20 +139,20 @@ impl<'a> Trigger<'a> {
     }
 
     /// The row as it was: for UPDATE and DELETE.
-    pub fn old(&self) -> pg_sys::HeapTuple {
-        self.data.tg_trigtuple
+    pub fn old(&self) -> TriggerRow {
+        TriggerRow(self.data.tg_trigtuple)
     }
 
     /// The row as it will be: for INSERT and UPDATE.
     #[inline]
-    pub fn new_row(&self) -> pg_sys::HeapTuple {
-        if self.is_update() { self.data.tg_newtuple } else { self.data.tg_trigtuple }
+    pub fn new_row(&self) -> TriggerRow {
+        TriggerRow(if self.is_update() { self.data.tg_newtuple } else { self.data.tg_trigtuple })
     }
 
     /// What a row trigger returns to leave the operation as it is.
     #[inline]
     pub fn unchanged(&self) -> pg_sys::Datum {
-        pg_sys::Datum::from(self.new_row())
+        pg_sys::Datum::from(self.new_row().0)
     }
 
     #[inline]
@@ -207,34 +218,34 @@ impl<'a> Trigger<'a> {
         (number > 0).then_some(number)
     }
 
-    pub fn value(&self, row: pg_sys::HeapTuple, attribute: i32) -> Option<pg_sys::Datum> {
+    pub fn value(&self, row: TriggerRow, attribute: i32) -> Option<pg_sys::Datum> {
         let mut null = false;
         // SAFETY: the row has the relation's descriptor.
-        let datum = unsafe { pg_sys::SPI_getbinval(row, self.descriptor(), attribute, &mut null) };
+        let datum = unsafe { pg_sys::SPI_getbinval(row.0, self.descriptor(), attribute, &mut null) };
         (!null).then_some(datum)
     }
 
     /// A uuid column by name; None when it is NULL or missing.
-    pub fn uuid(&self, row: pg_sys::HeapTuple, column: &str) -> Option<Uuid> {
+    pub fn uuid(&self, row: TriggerRow, column: &str) -> Option<Uuid> {
         let datum = self.value(row, self.column(column, ColumnType::Uuid)?)?;
         // SAFETY: the column was checked to be a uuid.
         Some(unsafe { crate::pg::uuid::from_datum(datum) })
     }
 
     /// A text column by name; None when it is NULL or missing.
-    pub fn text(&self, row: pg_sys::HeapTuple, column: &str) -> Option<String> {
+    pub fn text(&self, row: TriggerRow, column: &str) -> Option<String> {
         let datum = self.value(row, self.column(column, ColumnType::Text)?)?;
         // SAFETY: the column was checked to be text.
         Some(unsafe { crate::pg::function::with_text(datum, str::to_owned) })
     }
 
     /// A boolean column by name; false when it is NULL or missing.
-    pub fn boolean(&self, row: pg_sys::HeapTuple, column: &str) -> bool {
+    pub fn boolean(&self, row: TriggerRow, column: &str) -> bool {
         self.column(column, ColumnType::Boolean).and_then(|a| self.value(row, a)).is_some_and(|d| d.value() != 0)
     }
 
     /// Whether a column of any type is NULL or missing.
-    pub fn is_null(&self, row: pg_sys::HeapTuple, column: &str) -> bool {
+    pub fn is_null(&self, row: TriggerRow, column: &str) -> bool {
         self.attribute(column).and_then(|a| self.value(row, a)).is_none()
     }
 
@@ -243,7 +254,7 @@ impl<'a> Trigger<'a> {
         // SAFETY: one column of the row's own descriptor; the result is palloc'd, as PostgreSQL expects of triggers.
         let row = unsafe {
             pg_sys::heap_modify_tuple_by_cols(
-                self.new_row(),
+                self.new_row().0,
                 self.descriptor(),
                 1,
                 [attribute].as_ptr().cast_mut(),

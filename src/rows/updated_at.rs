@@ -47,7 +47,7 @@ v1_function!(
         let actor = if columns.updated_by > 0 { guarded(crate::access::functions::actor) } else { None };
         let by = actor.map_or(pg_sys::Datum::from(0), into_datum);
         let row = heap_modify_tuple_by_cols(
-            trigger.new_row(),
+            trigger.new_row().as_ptr(),
             trigger.descriptor(),
             if columns.updated_by > 0 { 2 } else { 1 },
             [columns.updated_at, columns.updated_by].as_ptr(),
