@@ -88,6 +88,9 @@ struct Arena {
 const TENANT: Uuid = A.id;
 const STARTED: &str = "SELECT pg_postmaster_start_time()::text || ' ' || pg_backend_pid()";
 
+/// Columns by name and definition.
+type Columns<'a> = &'a [(&'a str, &'a str)];
+
 /// Every column that a trigger function reads, of the type it wants.
 const COLUMNS: [(&str, &str); 12] = [
     ("tenant_id", "uuid DEFAULT '{tenant}'"),
@@ -138,7 +141,7 @@ impl Arena {
 
     /// The table with some columns changed (or, with an empty definition, left out), the trigger, and the statement, on
     /// behalf of the tenant's owner: without a context some of the functions look at nothing.
-    fn attempt(&mut self, columns: &[(&str, &str)], trigger: &str, statement: &str) -> Result<(), String> {
+    fn attempt(&mut self, columns: Columns, trigger: &str, statement: &str) -> Result<(), String> {
         let definition = |name: &str, usual: &str| {
             let other = columns.iter().find(|(n, _)| *n == name).map(|(_, d)| (*d).to_owned());
             let definition = other.unwrap_or_else(|| usual.to_owned());
@@ -171,21 +174,14 @@ impl Arena {
     }
 
     /// Complains unless the attempt ends with this SQLSTATE; None: anything but a crash.
-    fn expect(
-        &mut self,
-        failures: &mut Vec<String>,
-        columns: &[(&str, &str)],
-        trigger: &str,
-        event: &str,
-        code: Option<&str>,
-    ) {
+    fn expect(&mut self, failures: &mut Vec<String>, columns: Columns, trigger: &str, event: &str, code: Option<&str>) {
         println!("{columns:?} {trigger}");
         let outcome = self.attempt(columns, trigger, fire(event));
         let right = match (code, &outcome) {
             (Some(code), Err(found)) => code == found,
             (Some(_), Ok(())) => false,
             (None, Ok(())) => true,
-            // Five letters: an answer of the server.
+            // Five characters: an answer of the server.
             (None, Err(found)) => found.len() == 5 && found != "XX000",
         };
         if !right {

@@ -146,7 +146,7 @@ pub fn owner_of(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     }
 }
 
-/// The relation called `schema.name`, for triggers of the rbac tables and jobs.
+/// The relation called `schema.name`, or None.
 pub fn named(schema: &str, name: &str) -> Option<Relation> {
     let (schema, name) = (CString::new(schema).ok()?, CString::new(name).ok()?);
     let found = look_up(&schema, &name);

@@ -57,11 +57,12 @@ pub const MODULES: &[Module] = &[
     },
 ];
 
-/// The schemas of the modules, `thorbis` aside: it is a member of the extension.
+/// The module of that name.
 pub fn find(name: &str) -> Option<&'static Module> {
     MODULES.iter().find(|m| m.name == name)
 }
 
+/// The modules that are installed by name.
 pub fn industries() -> Vec<&'static str> {
     MODULES.iter().filter(|m| m.industry).map(|m| m.name).collect()
 }

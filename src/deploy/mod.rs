@@ -27,7 +27,7 @@ pub fn extension_schema() -> String {
         &[],
         |row| quote_identifier(crate::pg::sql::column::<String>(row, 1)),
     )
-    .unwrap_or_else(|| "public".into())
+    .unwrap_or_else(|| pgrx::error!("extension thorbis_db is not created in this database"))
 }
 
 /// Raises unless `thorbis.install()` has run.

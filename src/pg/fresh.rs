@@ -18,7 +18,6 @@ use uuid::Uuid;
 pub enum Arg<'a> {
     Uuid(Uuid),
     Text(&'a str),
-    Oid(pg_sys::Oid),
 }
 
 /// One row of a result; columns count from 1, as in SQL.
@@ -28,29 +27,31 @@ pub struct Row {
 }
 
 impl Row {
-    fn datum(&self, column: i32) -> Option<pg_sys::Datum> {
+    /// The value of a column, which the query returns with this type.
+    fn datum(&self, column: i32, of: pg_sys::Oid) -> Option<pg_sys::Datum> {
+        // SAFETY: the descriptor comes from SPI's current result.
+        assert_eq!(unsafe { pg_sys::SPI_gettypeid(self.desc, column) }, of, "type of column {column}");
         let mut null = false;
         // SAFETY: tuple and descriptor come from SPI's current result.
         let datum = unsafe { pg_sys::SPI_getbinval(self.tuple, self.desc, column, &mut null) };
         (!null).then_some(datum)
     }
 
+    /// A text column, None when it is NULL.
     pub fn text(&self, column: i32) -> Option<String> {
-        // SAFETY: the caller's query returns text in this column.
-        self.datum(column).map(|d| unsafe { crate::pg::function::with_text(d, str::to_owned) })
+        // SAFETY: `datum` checked that it is text.
+        self.datum(column, pg_sys::TEXTOID).map(|d| unsafe { crate::pg::function::with_text(d, str::to_owned) })
     }
 
+    /// A uuid column, None when it is NULL.
     pub fn uuid(&self, column: i32) -> Option<Uuid> {
-        // SAFETY: the caller's query returns uuid in this column.
-        self.datum(column).map(|d| unsafe { pg_uuid::from_datum(d) })
+        // SAFETY: `datum` checked that it is a uuid.
+        self.datum(column, pg_sys::UUIDOID).map(|d| unsafe { pg_uuid::from_datum(d) })
     }
 
+    /// A bigint column, None when it is NULL.
     pub fn bigint(&self, column: i32) -> Option<i64> {
-        self.datum(column).map(|d| d.value() as i64)
-    }
-
-    pub fn int(&self, column: i32) -> Option<i32> {
-        self.datum(column).map(|d| d.value() as i32)
+        self.datum(column, pg_sys::INT8OID).map(|d| d.value() as i64)
     }
 }
 
@@ -93,7 +94,6 @@ pub fn read(owner: pg_sys::Oid, relation: pg_sys::Oid, query: &'static str, args
 fn argument(arg: &Arg) -> (pg_sys::Oid, pg_sys::Datum) {
     match *arg {
         Arg::Uuid(uuid) => (pg_sys::UUIDOID, pg_uuid::into_datum(uuid)),
-        Arg::Oid(oid) => (pg_sys::OIDOID, pg_sys::Datum::from(oid)),
         Arg::Text(text) => {
             // SAFETY: copies `text` into the current memory context.
             let text = unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32) };

@@ -95,16 +95,23 @@ SELECT 'error', 'child_owner', c.oid::regclass::text, 'is a partition or child o
        format('ALTER TABLE %s OWNER TO thorbis_owner;', c.oid::regclass)
   FROM pg_class c JOIN app ON app.oid = c.relowner WHERE c.oid IN (SELECT oid FROM protected)
 UNION ALL
-SELECT 'error', 'replica_role_setting', r.rolname::text, 'is given session_replication_role, which switches triggers off',
-       format('ALTER ROLE %I RESET session_replication_role;', r.rolname)
-  FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
- WHERE c LIKE 'session\_replication\_role=%' AND c NOT LIKE '%=origin' AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+SELECT 'error', 'replica_role_setting', coalesce(r.rolname::text, d.datname::text, 'all'),
+       'is given session_replication_role, which switches triggers off',
+       concat_ws(' ', 'ALTER', CASE WHEN r.oid IS NULL THEN 'DATABASE ' || quote_ident(d.datname)
+                                    ELSE 'ROLE ' || quote_ident(r.rolname) || coalesce(' IN DATABASE ' || quote_ident(d.datname), '') END,
+                 'RESET session_replication_role;')
+  FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase,
+       unnest(s.setconfig) c
+ WHERE c LIKE 'session\_replication\_role=%' AND c NOT LIKE '%=origin'
+   AND (s.setdatabase = 0 OR d.datname = current_database())
 UNION ALL
-SELECT 'error', 'member_function_grant', p.oid::regprocedure::text, 'may be called by ' || a.grantee::regrole || ', which it was not granted to by thorbis_db',
-       format('REVOKE ALL ON FUNCTION %s FROM %s;', p.oid::regprocedure, a.grantee::regrole)
+SELECT 'error', 'member_function_grant', p.oid::regprocedure::text,
+       'may be called by ' || g.name || ', which it was not granted to by thorbis_db',
+       format('REVOKE ALL ON FUNCTION %s FROM %s;', p.oid::regprocedure, g.name)
   FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-  JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'thorbis_db', aclexplode(p.proacl) a
- WHERE p.prorettype = 'trigger'::regtype AND a.grantee NOT IN (p.proowner, to_regrole('thorbis_owner')) AND a.grantee <> 0
+  JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'thorbis_db', aclexplode(p.proacl) a,
+  LATERAL (SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) AS g(name)
+ WHERE p.prorettype = 'trigger'::regtype AND a.grantee NOT IN (p.proowner, to_regrole('thorbis_owner'))
 UNION ALL
 SELECT 'warning', 'definer_reader', p.oid::regprocedure::text,
        'runs as ' || quote_ident(o.rolname) || ', which passes row security: what it shows is up to its text',

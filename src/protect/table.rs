@@ -10,7 +10,6 @@ pub struct Table {
     pub oid: pg_sys::Oid,
     pub schema: String,
     pub name: String,
-    pub partitioned: bool,
     pub columns: Vec<Column>,
     pub primary_key: Vec<String>,
 }
@@ -58,9 +57,11 @@ impl Table {
             "S" => Some("sequence"),
             "i" | "I" => Some("index"),
             _ => Some("relation of another kind"),
+        };
+        if let Some(kind) = kind {
+            return Err(ProtectError::NotATable { table, kind });
         }
-        .map_or(Ok(kind == "p"), |kind| Err(ProtectError::NotATable { table, kind }))?;
-        Ok(Table { oid, schema, name, partitioned: kind, columns: columns(oid), primary_key: primary_key(oid) })
+        Ok(Table { oid, schema, name, columns: columns(oid), primary_key: primary_key(oid) })
     }
 
     pub fn column(&self, name: &str) -> Option<&Column> {

@@ -2,7 +2,7 @@
 
 use crate::pg::error::SqlError;
 use crate::pg::function::guarded;
-use crate::pg::trigger::{Firing, Trigger};
+use crate::pg::trigger::{ColumnType, Firing, Trigger};
 use crate::rows::error::RowError;
 use crate::v1_function;
 
@@ -13,6 +13,8 @@ v1_function!(
         // SAFETY: called by PostgreSQL as declared.
         let trigger = unsafe { Trigger::of(fcinfo, Firing::BeforeRow) };
         let column = trigger.arguments().first().copied().unwrap_or("tenant_id");
+        // A column that was renamed would otherwise compare nothing with nothing.
+        trigger.required_column(column, ColumnType::Uuid);
         if trigger.uuid(trigger.old(), column) != trigger.uuid(trigger.new_row(), column) {
             RowError::TenantIsFixed { table: trigger.table_name() }.raise();
         }
