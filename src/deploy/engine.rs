@@ -58,6 +58,12 @@ pub fn statements(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// What a dry run shows of a file: its name as a comment, then its statements.
+pub fn listing(file: &str, text: &str) -> Vec<String> {
+    let statements = statements(&render(text)).into_iter().map(|statement| format!("{statement};"));
+    std::iter::once(format!("-- {file}")).chain(statements).collect()
+}
+
 /// Runs every statement as the owner. A failure names the file, the statement and the cause, and is raised with the
 /// SQLSTATE of the cause: the transaction, and so the database, is as it was.
 pub fn run_file(file: &str, text: &str) {

@@ -86,12 +86,7 @@ fn assert_version(number: u32) {
 
 fn statements(modules: &[&'static Module]) -> Vec<String> {
     let pending = modules.iter().flat_map(|module| engine::pending(module));
-    pending
-        .flat_map(|(_, file, text)| {
-            let text = engine::render(text);
-            std::iter::once(format!("-- {file}")).chain(engine::statements(&text).into_iter().map(|s| format!("{s};")))
-        })
-        .collect()
+    pending.flat_map(|(_, file, text)| engine::listing(&file, text)).collect()
 }
 
 fn apply(modules: &[&'static Module]) -> Vec<String> {

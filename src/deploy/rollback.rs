@@ -39,11 +39,8 @@ fn rollback(
         .map(|m| (m.version, format!("{}/{}.down.sql", module.name, m.name), m.down))
         .collect();
     if dry_run {
-        let statements = files.iter().flat_map(|(_, file, text)| {
-            let statements = engine::statements(&engine::render(text));
-            std::iter::once(format!("-- {file}")).chain(statements.into_iter().map(|s| format!("{s};")))
-        });
-        return SetOfIterator::new(statements.collect::<Vec<_>>());
+        let statements: Vec<String> = files.iter().flat_map(|(_, file, text)| engine::listing(file, text)).collect();
+        return SetOfIterator::new(statements);
     }
     let before = objects::of(module.name);
     let grants = granted_permissions();
