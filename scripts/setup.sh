@@ -93,7 +93,7 @@ install_packages() {
 
 install_cargo_pgrx() {
   have_cargo_pgrx && return 0
-  say "installing cargo-pgrx $CARGO_PGRX_VERSION from crates.io (compiles about five minutes, once)"
+  say "installing cargo-pgrx $CARGO_PGRX_VERSION (compiles about five minutes, once)"
   cargo install cargo-pgrx --version "$CARGO_PGRX_VERSION" --locked >&2
 }
 
