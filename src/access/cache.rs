@@ -114,9 +114,7 @@ fn remember<K: std::hash::Hash + Eq, V>(
 ) -> Entry<V> {
     let before = invalidation::generation();
     let value = Rc::new(load());
-    // SAFETY: reads the state of the transaction; assigns nothing.
-    let has_written = unsafe { pg_sys::GetTopTransactionIdIfAny() } != pg_sys::InvalidTransactionId;
-    let entry = Entry { value, read_in: has_written.then(place) };
+    let entry = Entry { value, read_in: raw::has_written().then(place) };
     let cache: &Cache = &CACHE;
     if invalidation::generation() == before && cache.generation.get() == before {
         let mut map = map(cache).borrow_mut();

@@ -55,7 +55,8 @@ struct RoleClosure {
 }
 
 v1_function!(
-    /// BEFORE INSERT OR UPDATE FOR EACH ROW on rbac.roles, role_permissions, user_roles, role_hierarchy, access_grants.
+    /// BEFORE INSERT OR UPDATE FOR EACH ROW on rbac.roles, role_permissions, user_roles, role_hierarchy, access_grants; BEFORE
+    /// UPDATE on shared.users. The argument names the table.
     thorbis_check_role_grant, pg_finfo_thorbis_check_role_grant, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.

@@ -7,7 +7,6 @@
 //! Messages for the tables themselves count as well: TRUNCATE and ALTER TABLE send them even where triggers do not fire.
 
 use crate::pg::cell::BackendCell;
-use crate::pg::raw;
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -73,8 +72,8 @@ pub fn generation() -> u64 {
 /// Takes in what other backends have committed, so that an open transaction notices a revocation at its next
 /// statement, even one that was prepared long ago.
 pub fn refresh() {
-    // SAFETY: may be called wherever catalog caches may be used; callers hold nothing that would have to be dropped.
-    unsafe { raw::AcceptInvalidationMessages() };
+    // SAFETY: may be called wherever catalog caches may be used. Guarded: it can rebuild relations, which reads catalogs.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
 }
 
 /// The relation as it is now, or None where the module that has it is not installed.

@@ -3,7 +3,7 @@
 use crate::access::invalidation::{self, Watched};
 use crate::pg::cell::BackendCell;
 use crate::pg::fresh::{self, Arg};
-use crate::pg::identity;
+use crate::pg::{identity, raw};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use uuid::Uuid;
@@ -34,8 +34,11 @@ pub fn of(role: pg_sys::Oid) -> Option<Binding> {
         return *binding;
     }
     let binding = read(role);
-    // A change that arrived while reading moved the generation: the next look-up starts anew.
-    KNOWN.borrow_mut().push((role, binding));
+    // A change that arrived while reading moved the generation: the next look-up starts anew. What a transaction that
+    // has written reads may be its own binding, gone after a rollback without any message.
+    if !raw::has_written() {
+        KNOWN.borrow_mut().push((role, binding));
+    }
     binding
 }
 

@@ -12,8 +12,6 @@ unsafe extern "C-unwind" {
     pub fn palloc(size: usize) -> *mut c_void;
     pub fn ActiveSnapshotSet() -> bool;
     pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
-    /// Raises when memory is exhausted.
-    pub fn AcceptInvalidationMessages();
 }
 
 /// The local id of the current transaction: unique within this backend, still set while deferred triggers and held
@@ -27,6 +25,12 @@ pub fn local_transaction_id() -> pg_sys::LocalTransactionId {
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         return (*pg_sys::MyProc).vxid.lxid;
     }
+}
+
+/// Whether this transaction has written: what it reads now may be its own and be rolled back.
+pub fn has_written() -> bool {
+    // SAFETY: reads the state of the transaction; assigns nothing.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
 }
 
 /// REPEATABLE READ or SERIALIZABLE.
