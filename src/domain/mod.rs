@@ -2,8 +2,12 @@
 #![deny(unsafe_code)]
 
 pub mod claims;
+pub mod envelope;
 pub mod hours;
+pub mod keyring;
 pub mod names;
 pub mod permissions;
+pub mod personal;
 pub mod plan;
 pub mod server_version;
+pub mod xaes;
