@@ -7,7 +7,9 @@
 //! | `context` | who is asking: tenant and user of the transaction, the latch |
 //! | `access` | what they may do: permissions, opening hours, their caches and guards |
 //! | `rows` | row triggers of the business tables |
+//! | `pii` | personal data: encryption, the keyring, look-ups |
 //! | `protect` | protection of any table, and the doctor |
+//! | `gdpr` | a person's data as a whole: export, erasure, what is left |
 //! | `deploy` | migrations, repair, tenants |
 //!
 //! The SQL of the members is in `sql/extension/`, in the order given below; the schemas are in `sql/schema/`.
@@ -16,7 +18,9 @@ pub mod access;
 pub mod context;
 pub mod deploy;
 pub mod domain;
+pub mod gdpr;
 pub mod pg;
+pub mod pii;
 pub mod protect;
 pub mod rows;
 
@@ -31,6 +35,8 @@ extension_sql_file!("../sql/extension/04_access.sql", name = "access", requires 
 extension_sql_file!("../sql/extension/05_triggers.sql", name = "triggers", requires = ["access"]);
 extension_sql_file!("../sql/extension/06_protect.sql", name = "protect", requires = ["triggers"]);
 extension_sql_file!("../sql/extension/07_deploy.sql", name = "deploy", requires = ["protect"]);
+extension_sql_file!("../sql/extension/08_personal_data.sql", name = "personal_data", requires = ["deploy"]);
+extension_sql_file!("../sql/extension/09_gdpr.sql", name = "gdpr", requires = ["personal_data"]);
 extension_sql_file!("../sql/extension/99_next_step.sql", name = "next_step", finalize);
 
 /// Runs when a backend loads the library: settings, cache invalidation, and the hook of parallel queries.
@@ -39,6 +45,7 @@ pub extern "C-unwind" fn _PG_init() {
     context::settings::init();
     access::invalidation::init();
     context::parallel::init();
+    pii::settings::init();
 }
 
 /// Test setup for `cargo pgrx test`.

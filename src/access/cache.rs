@@ -7,8 +7,7 @@ use crate::access::invalidation;
 use crate::access::load::{self, Loaded, TenantHours};
 use crate::domain::permissions::Permissions;
 use crate::pg::cell::BackendCell;
-use crate::pg::raw;
-use pgrx::pg_sys;
+use crate::pg::kept::Kept;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -18,37 +17,16 @@ use uuid::Uuid;
 /// A pooled connection of a busy server meets many users; this bounds its memory to a few megabytes.
 const MOST_ENTRIES: usize = 2048;
 
-/// The (sub)transaction in which something was read, if it had written by then. What it read may be its own and gone
-/// after a rollback, without any message: a row is visible before the trigger that announces it has run.
-type ReadIn = Option<(pg_sys::LocalTransactionId, pg_sys::SubTransactionId)>;
-
-struct Entry<V> {
-    value: Rc<V>,
-    read_in: ReadIn,
-}
-
-impl<V> Entry<V> {
-    fn get(&self) -> Option<Rc<V>> {
-        (self.read_in.is_none() || self.read_in == Some(place())).then(|| Rc::clone(&self.value))
-    }
-}
-
-impl<V> Clone for Entry<V> {
-    fn clone(&self) -> Self {
-        Entry { value: Rc::clone(&self.value), read_in: self.read_in }
-    }
-}
-
 /// (tenant, user)
 type UserKey = (Uuid, Uuid);
 
 #[derive(Default)]
 struct Cache {
     generation: Cell<u64>,
-    users: RefCell<HashMap<UserKey, Entry<Loaded>>>,
+    users: RefCell<HashMap<UserKey, Kept<Loaded>>>,
     /// The last one asked for: a statement asks about one user, often once per row.
-    last: RefCell<Option<(UserKey, Entry<Loaded>)>>,
-    hours: RefCell<HashMap<Uuid, Entry<TenantHours>>>,
+    last: RefCell<Option<(UserKey, Kept<Loaded>)>>,
+    hours: RefCell<HashMap<Uuid, Kept<TenantHours>>>,
 }
 
 static CACHE: BackendCell<LazyLock<Cache>> = BackendCell::new(LazyLock::new(Default::default));
@@ -67,7 +45,7 @@ pub fn with_permissions<R>(tenant: Uuid, user: Uuid, ask: impl FnOnce(&Permissio
 pub fn loaded(tenant: Uuid, user: Uuid) -> Rc<Loaded> {
     let key = (tenant, user);
     let usable =
-        |entry: &Entry<Loaded>| entry.get().filter(|loaded| loaded.changes_at.is_none_or(|at| unix_micros() < at));
+        |entry: &Kept<Loaded>| entry.get().filter(|loaded| loaded.changes_at.is_none_or(|at| unix_micros() < at));
     let cache = drop_stale();
     let last = cache.last.borrow().as_ref().filter(|(of, _)| *of == key).and_then(|(_, entry)| usable(entry));
     if let Some(loaded) = last {
@@ -75,7 +53,7 @@ pub fn loaded(tenant: Uuid, user: Uuid) -> Rc<Loaded> {
     }
     let known = cache.users.borrow().get(&key).and_then(|entry| usable(entry).map(|_| entry.clone()));
     let entry = known.unwrap_or_else(|| remember(|cache| &cache.users, key, || load::permissions(tenant, user)));
-    let loaded = Rc::clone(&entry.value);
+    let loaded = entry.value();
     if cache.generation.get() == invalidation::generation() {
         cache.last.replace(Some((key, entry)));
     }
@@ -84,14 +62,8 @@ pub fn loaded(tenant: Uuid, user: Uuid) -> Rc<Loaded> {
 
 /// The opening hours of a tenant.
 pub fn hours(tenant: Uuid) -> Rc<TenantHours> {
-    let known = drop_stale().hours.borrow().get(&tenant).and_then(Entry::get);
-    known.unwrap_or_else(|| remember(|cache| &cache.hours, tenant, || load::hours(tenant)).value)
-}
-
-/// Where the transaction stands.
-fn place() -> (pg_sys::LocalTransactionId, pg_sys::SubTransactionId) {
-    // SAFETY: reads the state of the transaction.
-    (raw::local_transaction_id(), unsafe { pg_sys::GetCurrentSubTransactionId() })
+    let known = drop_stale().hours.borrow().get(&tenant).and_then(Kept::get);
+    known.unwrap_or_else(|| remember(|cache| &cache.hours, tenant, || load::hours(tenant)).value())
 }
 
 fn drop_stale() -> &'static Cache {
@@ -108,13 +80,12 @@ fn drop_stale() -> &'static Cache {
 
 /// Loads and stores, unless a change arrived meanwhile: then what was read is used once and not kept.
 fn remember<K: std::hash::Hash + Eq, V>(
-    map: impl Fn(&Cache) -> &RefCell<HashMap<K, Entry<V>>>,
+    map: impl Fn(&Cache) -> &RefCell<HashMap<K, Kept<V>>>,
     key: K,
     load: impl FnOnce() -> V,
-) -> Entry<V> {
+) -> Kept<V> {
     let before = invalidation::generation();
-    let value = Rc::new(load());
-    let entry = Entry { value, read_in: raw::has_written().then(place) };
+    let entry = Kept::new(load());
     let cache: &Cache = &CACHE;
     if invalidation::generation() == before && cache.generation.get() == before {
         let mut map = map(cache).borrow_mut();

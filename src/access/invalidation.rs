@@ -15,6 +15,8 @@ use std::ffi::{CStr, CString};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Watched {
     Epoch,
+    ProtectedTables,
+    DataKeys,
     BoundRoles,
     Tenants,
     Users,
@@ -27,8 +29,10 @@ pub enum Watched {
     AccessGrants,
 }
 
-const WATCHED: [(&CStr, &CStr); 11] = [
+const WATCHED: [(&CStr, &CStr); 13] = [
     (c"thorbis", c"permission_epoch"),
+    (c"thorbis", c"protected_tables"),
+    (c"thorbis", c"data_keys"),
     (c"thorbis", c"bound_roles"),
     (c"shared", c"tenants"),
     (c"shared", c"users"),

@@ -25,7 +25,7 @@ pub const MODULES: &[Module] = &[
         about: "Administration of thorbis_db",
         requires: &[],
         industry: false,
-        migrations: migrations!("thorbis": 1 "0001_registry"),
+        migrations: migrations!("thorbis": 1 "0001_registry", 2 "0002_data_keys"),
         views: None,
     },
     Module {
@@ -45,6 +45,15 @@ pub const MODULES: &[Module] = &[
         migrations: migrations!("rbac":
             1 "0001_permissions", 2 "0002_roles", 3 "0003_assignments", 4 "0004_safeguards"),
         views: Some(sql_file!("rbac", "views.sql")),
+    },
+    Module {
+        name: "gdpr",
+        about: "Data protection: what is personal, requests, consents, retention, holds, erasures, breaches",
+        requires: &["rbac"],
+        industry: false,
+        migrations: migrations!("gdpr":
+            1 "0001_requests", 2 "0002_retention", 3 "0003_breaches", 4 "0004_functions"),
+        views: Some(sql_file!("gdpr", "views.sql")),
     },
     Module {
         name: "restaurants",

@@ -1,10 +1,12 @@
-//! Reading committed data as it is now, as the owner of the tables, without assigning a transaction id.
+//! Statements of our own on our own tables, as their owner, with plans that are kept: reading committed data as it is
+//! now, without assigning a transaction id, and writing.
 //!
 //! Caches must not be filled under the snapshot of the running statement: a REPEATABLE READ transaction that began
 //! before a revocation would store the old grant, and later transactions would use it. So the reads here use the kind
 //! of snapshot that catalog look-ups use: taken now, in any isolation level, in parallel workers and on a standby.
 
 use crate::pg::cell::BackendCell;
+use crate::pg::function::{bytes_datum, text_datum};
 use crate::pg::identity::ActingAs;
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::uuid as pg_uuid;
@@ -18,6 +20,7 @@ use uuid::Uuid;
 pub enum Arg<'a> {
     Uuid(Uuid),
     Text(&'a str),
+    Bytes(&'a [u8]),
 }
 
 /// One row of a result; columns count from 1, as in SQL.
@@ -91,14 +94,28 @@ pub fn read(owner: pg_sys::Oid, relation: pg_sys::Oid, query: &'static str, args
     }
 }
 
+/// Runs `statement`, which writes, as the role `owner`, and returns how many rows it touched.
+pub fn write(owner: pg_sys::Oid, statement: &'static str, args: &[Arg]) -> u64 {
+    let _path = SettingsScope::pinned_path();
+    let _identity = ActingAs::owner(owner);
+    // SAFETY: as in `read`.
+    unsafe {
+        pg_sys::SPI_connect();
+        let (types, mut values): (Vec<pg_sys::Oid>, Vec<pg_sys::Datum>) = args.iter().map(argument).unzip();
+        let plan = plan(statement, &types);
+        let code = pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0);
+        assert!(code > 0, "a statement of our own runs");
+        let touched = pg_sys::SPI_processed;
+        pg_sys::SPI_finish();
+        touched
+    }
+}
+
 fn argument(arg: &Arg) -> (pg_sys::Oid, pg_sys::Datum) {
     match *arg {
         Arg::Uuid(uuid) => (pg_sys::UUIDOID, pg_uuid::into_datum(uuid)),
-        Arg::Text(text) => {
-            // SAFETY: copies `text` into the current memory context.
-            let text = unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32) };
-            (pg_sys::TEXTOID, pg_sys::Datum::from(text))
-        }
+        Arg::Text(text) => (pg_sys::TEXTOID, text_datum(text)),
+        Arg::Bytes(bytes) => (pg_sys::BYTEAOID, bytes_datum(bytes)),
     }
 }
 

@@ -74,3 +74,33 @@ pub unsafe fn with_text<R>(datum: pg_sys::Datum, body: impl FnOnce(&str) -> R) -
         result
     }
 }
+
+/// A text datum in the current memory context.
+pub fn text_datum(text: &str) -> pg_sys::Datum {
+    bytes_datum(text.as_bytes())
+}
+
+/// A bytea datum in the current memory context. Text is stored alike.
+pub fn bytes_datum(bytes: &[u8]) -> pg_sys::Datum {
+    // SAFETY: copies the bytes.
+    pg_sys::Datum::from(unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) })
+}
+
+/// A value of any type as its output function writes it.
+///
+/// # Safety
+/// The datum is of the type.
+pub unsafe fn written(datum: pg_sys::Datum, of: pg_sys::Oid) -> String {
+    // SAFETY: per contract; the text is copied before it is given back.
+    unsafe {
+        if [pg_sys::TEXTOID, pg_sys::VARCHAROID].contains(&of) {
+            return with_text(datum, str::to_owned);
+        }
+        let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
+        pg_sys::getTypeOutputInfo(of, &mut function, &mut varlena);
+        let text = pg_sys::OidOutputFunctionCall(function, datum);
+        let copy = std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned();
+        pg_sys::pfree(text.cast());
+        copy
+    }
+}

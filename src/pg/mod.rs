@@ -5,6 +5,8 @@ pub mod error;
 pub mod fresh;
 pub mod function;
 pub mod identity;
+pub mod index_lookup;
+pub mod kept;
 pub mod raw;
 pub mod settings_scope;
 pub mod sql;

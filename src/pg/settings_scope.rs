@@ -16,13 +16,22 @@ impl SettingsScope {
     }
 
     pub fn set(&self, name: &str, value: &str) {
+        self.set_in(name, value, pg_sys::GucContext::PGC_USERSET);
+    }
+
+    /// A setting that the caller may not make: for a stretch in which only our own statements run.
+    pub fn set_as_superuser(&self, name: &str, value: &str) {
+        self.set_in(name, value, pg_sys::GucContext::PGC_SUSET);
+    }
+
+    fn set_in(&self, name: &str, value: &str, context: pg_sys::GucContext::Type) {
         let (name, value) = (CString::new(name).expect("setting name"), CString::new(value).expect("setting value"));
         // SAFETY: both strings outlive the call; GUC_ACTION_SAVE is what SET clauses use and is allowed in parallel mode.
         unsafe {
             pg_sys::set_config_option(
                 name.as_ptr(),
                 value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
+                context,
                 pg_sys::GucSource::PGC_S_SESSION,
                 pg_sys::GucAction::GUC_ACTION_SAVE,
                 true,

@@ -25,6 +25,39 @@ pub fn exists(sql: &str, args: &[DatumWithOid]) -> bool {
     !query(sql, args, |_| ()).is_empty()
 }
 
+/// The one jsonb value of a query, as PostgreSQL made it, in the current memory context.
+pub fn jsonb(sql: &str, args: &[DatumWithOid]) -> pg_sys::Datum {
+    let sql = std::ffi::CString::new(sql).expect("SQL text");
+    let mut types: Vec<pg_sys::Oid> = args.iter().map(DatumWithOid::oid).collect();
+    let nulls: Vec<std::ffi::c_char> =
+        args.iter().map(|arg| if arg.datum().is_none() { b'n' } else { b' ' } as _).collect();
+    let mut values: Vec<pg_sys::Datum> =
+        args.iter().map(|arg| arg.datum().map_or(pg_sys::Datum::from(0), |datum| datum.sans_lifetime())).collect();
+    // SAFETY: one type, value and null flag an argument; the value is copied to the caller's memory before SPI's is freed.
+    unsafe {
+        pg_sys::SPI_connect();
+        let count = args.len() as i32;
+        let code = pg_sys::SPI_execute_with_args(
+            sql.as_ptr(),
+            count,
+            types.as_mut_ptr(),
+            values.as_mut_ptr(),
+            nulls.as_ptr(),
+            true,
+            1,
+        );
+        assert!(code == pg_sys::SPI_OK_SELECT as i32 && pg_sys::SPI_processed == 1, "a query of our own has a row");
+        let table = &*pg_sys::SPI_tuptable;
+        assert_eq!(pg_sys::SPI_gettypeid(table.tupdesc, 1), pg_sys::JSONBOID);
+        let mut null = false;
+        let value = pg_sys::SPI_getbinval(*table.vals, table.tupdesc, 1, &mut null);
+        assert!(!null, "a query of our own gives a value");
+        let copy = pg_sys::SPI_datumTransfer(value, false, -1);
+        pg_sys::SPI_finish();
+        copy
+    }
+}
+
 /// Runs one statement and returns how many rows it touched.
 pub fn run(sql: &str, args: &[DatumWithOid]) -> usize {
     Spi::connect_mut(|client| client.update(sql, None, args).unwrap_or_else(|e| pgrx::error!("{e}")).len())

@@ -12,6 +12,8 @@ pub enum Firing {
     Any,
     BeforeRow,
     AfterRow,
+    /// On a view.
+    InsteadOfRow,
 }
 
 /// A trigger that was created in a way its function cannot work with.
@@ -58,6 +60,7 @@ pub enum ColumnType {
     Boolean,
     Integer,
     Timestamptz,
+    Bytea,
 }
 
 impl ColumnType {
@@ -68,6 +71,7 @@ impl ColumnType {
             Self::Boolean => pg_sys::BOOLOID,
             Self::Integer => pg_sys::INT4OID,
             Self::Timestamptz => pg_sys::TIMESTAMPTZOID,
+            Self::Bytea => pg_sys::BYTEAOID,
         }
     }
 
@@ -78,6 +82,7 @@ impl ColumnType {
             Self::Boolean => "boolean",
             Self::Integer => "integer",
             Self::Timestamptz => "timestamptz",
+            Self::Bytea => "bytea",
         }
     }
 }
@@ -121,8 +126,10 @@ impl<'a> Trigger<'a> {
             Firing::Any => return trigger,
             Firing::BeforeRow if row && timing == pg_sys::TRIGGER_EVENT_BEFORE => return trigger,
             Firing::AfterRow if row && timing == 0 => return trigger,
+            Firing::InsteadOfRow if row && timing == pg_sys::TRIGGER_EVENT_INSTEAD => return trigger,
             Firing::BeforeRow => "BEFORE",
             Firing::AfterRow => "AFTER",
+            Firing::InsteadOfRow => "INSTEAD OF",
         };
         // SAFETY: the trigger's name is terminated.
         let name = unsafe { CStr::from_ptr((*trigger.data.tg_trigger).tgname) };
@@ -136,6 +143,14 @@ impl<'a> Trigger<'a> {
     #[inline]
     pub fn is_update(&self) -> bool {
         self.event() == pg_sys::TRIGGER_EVENT_UPDATE
+    }
+
+    pub fn is_insert(&self) -> bool {
+        self.event() == pg_sys::TRIGGER_EVENT_INSERT
+    }
+
+    pub fn is_delete(&self) -> bool {
+        self.event() == pg_sys::TRIGGER_EVENT_DELETE
     }
 
     /// The row as it was: for UPDATE and DELETE.
@@ -210,6 +225,15 @@ impl<'a> Trigger<'a> {
             .unwrap_or_else(|| TriggerError::NoColumn { table: self.table_name(), column: name.to_owned() }.raise())
     }
 
+    /// The number and type of a column of any type. Raises 42703 when there is none.
+    pub fn any_column(&self, name: &str) -> (i32, pg_sys::Oid) {
+        let number = self
+            .attribute(name)
+            .unwrap_or_else(|| TriggerError::NoColumn { table: self.table_name(), column: name.to_owned() }.raise());
+        // SAFETY: the number is one of the descriptor's.
+        (number, unsafe { pg_sys::SPI_gettypeid(self.descriptor(), number) })
+    }
+
     /// The number of a column, or None when the table has no such column.
     fn attribute(&self, name: &str) -> Option<i32> {
         let name = CString::new(name).ok()?;
@@ -251,15 +275,24 @@ impl<'a> Trigger<'a> {
 
     /// The new row with one column changed.
     pub fn with_value(&self, attribute: i32, value: pg_sys::Datum) -> pg_sys::Datum {
-        // SAFETY: one column of the row's own descriptor; the result is palloc'd, as PostgreSQL expects of triggers.
+        self.with_values(&[(attribute, Some(value))])
+    }
+
+    /// The new row with some columns changed; None is NULL.
+    pub fn with_values(&self, changes: &[(i32, Option<pg_sys::Datum>)]) -> pg_sys::Datum {
+        let columns: Vec<i32> = changes.iter().map(|(column, _)| *column).collect();
+        let values: Vec<pg_sys::Datum> =
+            changes.iter().map(|(_, value)| value.unwrap_or(pg_sys::Datum::from(0))).collect();
+        let nulls: Vec<bool> = changes.iter().map(|(_, value)| value.is_none()).collect();
+        // SAFETY: columns of the row's own descriptor; the result is palloc'd, as PostgreSQL expects of triggers.
         let row = unsafe {
             pg_sys::heap_modify_tuple_by_cols(
                 self.new_row().0,
                 self.descriptor(),
-                1,
-                [attribute].as_ptr().cast_mut(),
-                [value].as_ptr().cast_mut(),
-                [false].as_ptr().cast_mut(),
+                changes.len() as i32,
+                columns.as_ptr().cast_mut(),
+                values.as_ptr().cast_mut(),
+                nulls.as_ptr().cast_mut(),
             )
         };
         pg_sys::Datum::from(row)

@@ -6,8 +6,9 @@ use crate::pg::error::{OrRaise, SqlError, required};
 use crate::pg::{raw, sql};
 use crate::protect::error::ProtectError;
 use crate::protect::options::Options;
+use crate::protect::registry::{self, Entry};
 use crate::protect::table::Table;
-use crate::protect::{plan, policies, registry};
+use crate::protect::{pii, plan, policies};
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
@@ -24,34 +25,53 @@ fn protect(
     let table = Table::read(required("table", table)).or_raise();
     require_owner(&table);
     let before = registry::find(table.oid);
-    let options = match (options, &before) {
+    let mut options = match (options, &before) {
         (Some(options), _) => Options::parse(options.0).or_raise(),
         (None, Some(entry)) => entry.options.clone(),
         (None, None) => Options::default(),
     };
+    options.settle_fields(before.as_ref().map(|entry| &entry.options), |column| {
+        format!("{}.{}", table.quoted(), quote_identifier(column))
+    });
     let resource = match (resource, &before) {
         (Some(resource), _) => resource.to_owned(),
         (None, Some(entry)) => entry.resource.clone(),
         (None, None) => names::resource_for(&table.name),
     };
-    let previous = before.as_ref().map(|entry| (entry.resource.clone(), entry.options.clone()));
-    let statements = plan::missing(&table, &resource, &options, previous.as_ref()).or_raise();
-    if required("dry_run", dry_run) {
-        return SetOfIterator::new(statements);
-    }
+    let entry = Entry { table: table.oid, resource, options };
+    let statements = if required("dry_run", dry_run) {
+        missing(&table, &entry, before.as_ref())
+    } else {
+        apply(&table, &entry, before.as_ref())
+    };
+    SetOfIterator::new(statements)
+}
+
+fn missing(table: &Table, entry: &Entry, before: Option<&Entry>) -> Vec<String> {
+    let previous = before.map(|entry| (entry.resource.clone(), entry.options.clone()));
+    plan::missing(table, &entry.resource, &entry.options, previous.as_ref()).or_raise()
+}
+
+/// Brings the table to what the entry says and registers it. Returns the statements that were run.
+pub fn apply(table: &Table, entry: &Entry, before: Option<&Entry>) -> Vec<String> {
+    let statements = missing(table, entry, before);
     for statement in &statements {
         sql::run(statement, &[]);
     }
     if table.column("updated_at").is_some_and(|c| c.data_type != plan::TIMESTAMPTZ) {
         notice!("updated_at of {} is no timestamptz: nothing maintains it", table.quoted());
     }
-    let unchanged = previous.as_ref().is_some_and(|(r, o)| *r == resource && *o == options);
-    if !unchanged || !registry::resource_is_known(&resource) {
-        registry::save(&registry::Entry { table: table.oid, resource, options });
+    if before != Some(entry) || !registry::resource_is_known(&entry.resource) {
+        registry::save(entry);
     } else if statements.is_empty() {
         notice!("{} is protected already, nothing to do", table.quoted());
     }
-    SetOfIterator::new(statements)
+    let clear = pii::in_clear(table, &entry.options);
+    if !clear.is_empty() {
+        let columns = clear.join(", ");
+        notice!("{columns} of {0} hold values in clear: SELECT thorbis.encrypt_existing('{0}');", table.quoted());
+    }
+    statements
 }
 
 /// Takes protection back: policies, triggers and grants. The table is closed to tenants first, then opened to its
@@ -63,7 +83,13 @@ fn unprotect(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> SetOfIterator
     let entry = registry::expect(table).or_raise();
     let table = Table::read(table).or_raise();
     require_owner(&table);
+    let encrypted: Vec<_> = entry.options.encrypted().collect();
+    if pii::has_encrypted_rows(&table, &encrypted) {
+        let column = encrypted[0].column.clone();
+        ProtectError::StillEncrypted { table: table.quoted(), column }.raise();
+    }
     let mut statements = vec![format!("REVOKE ALL ON {} FROM thorbis_app, thorbis_platform", table.quoted())];
+    statements.extend(pii::removals(&table, &entry.options));
     let tables = std::iter::once((table.oid, table.quoted())).chain(table.descendants());
     for (oid, name) in tables {
         for policy in policies::desired(&table.name, &entry.resource, &entry.options) {
@@ -99,7 +125,8 @@ fn unprotect(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> SetOfIterator
     SetOfIterator::new(statements)
 }
 
-fn require_owner(table: &Table) {
+/// Raises 42501 unless the caller has the rights of the table's owner.
+pub fn require_owner(table: &Table) {
     let (_, user) = raw::user_ids();
     let owner = invalidation::owner_of(table.oid).unwrap_or(pg_sys::InvalidOid);
     // SAFETY: look-ups in the role cache; a superuser has the rights of every role.

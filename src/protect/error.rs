@@ -39,6 +39,18 @@ pub enum ProtectError {
     TriggerNameTaken { table: String, trigger: String },
     #[error("column \"{column}\" of {table} is nobody's to update")]
     FixedColumn { table: String, column: String },
+    #[error("column \"{column}\" of {table} has type {found}, which cannot be encrypted")]
+    NotEncryptable { table: String, column: String, found: String },
+    #[error("column \"{column}\" of {table} is not of type {wanted}")]
+    CompanionTaken { table: String, column: String, wanted: &'static str },
+    #[error("subject column \"{column}\" of {table} has type {found}, not uuid")]
+    SubjectType { table: String, column: String, found: String },
+    #[error("{table} has no primary key of \"{tenant}\" and one other column")]
+    NoRowKey { table: String, tenant: String },
+    #[error("{view} exists and is no view")]
+    ViewNameTaken { view: String, kind: String },
+    #[error("{table} holds encrypted values in \"{column}\"")]
+    StillEncrypted { table: String, column: String },
     #[error("{table} has no column id")]
     NoId { table: String },
     #[error("either rows or source must be given")]
@@ -65,7 +77,12 @@ impl SqlError for ProtectError {
             Self::NoTable => ERRCODE_UNDEFINED_TABLE,
             Self::NotRows | Self::ImportFrom | Self::FixedColumn { .. } => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::StoredOptions { .. } | Self::NoId { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::TriggerNameTaken { .. } => ERRCODE_DUPLICATE_OBJECT,
+            Self::TriggerNameTaken { .. } | Self::ViewNameTaken { .. } => ERRCODE_DUPLICATE_OBJECT,
+            Self::NotEncryptable { .. } | Self::CompanionTaken { .. } | Self::SubjectType { .. } => {
+                ERRCODE_DATATYPE_MISMATCH
+            }
+            Self::NoRowKey { .. } => ERRCODE_INVALID_TABLE_DEFINITION,
+            Self::StillEncrypted { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         }
     }
 
@@ -108,7 +125,7 @@ impl SqlError for ProtectError {
                 )
             }
             Self::Options(_) => "Options: policies, actions, update_columns, business_hours, sensitive, own_rows, \
-                                 tenant_column, permissions, accept_risks. See docs/POLICIES.md."
+                                 tenant_column, permissions, pii, not_personal, subject, triggers, accept_risks. See docs/POLICIES.md."
                 .into(),
             Self::NoColumn { .. } => "Check the spelling in the options.".into(),
             Self::NotOwner { .. } => "Call it as the owner of the table or as superuser.".into(),
@@ -126,6 +143,19 @@ impl SqlError for ProtectError {
                     "ALTER TRIGGER {} ON {table} RENAME TO ...; then protect the table again.",
                     quote_identifier(trigger)
                 )
+            }
+            Self::NotEncryptable { column, .. } => format!(
+                "Text and JSON can be encrypted. {{\"column\": \"{column}\", \"method\": \"clear\"}} notes that it is \
+                 personal; or change its type to text."
+            ),
+            Self::CompanionTaken { column, .. } => format!("Rename \"{column}\": the name is for what encryption stores."),
+            Self::SubjectType { .. } => "People are identified by uuid.".into(),
+            Self::NoRowKey { .. } => {
+                "A ciphertext is bound to its row: PRIMARY KEY (tenant_id, id) with an id of type uuid, text or integer.".into()
+            }
+            Self::ViewNameTaken { view, .. } => format!("ALTER TABLE {view} RENAME TO ...; then protect the table again."),
+            Self::StillEncrypted { table, .. } => {
+                format!("SELECT thorbis.decrypt_existing({}); writes them back in clear.", quote_literal(table))
             }
             Self::FixedColumn { .. } => "Leave the tenant column and the primary key out of update_columns.".into(),
             Self::NoId { .. } => "Soft deletion finds rows by tenant and id.".into(),

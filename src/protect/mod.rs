@@ -8,6 +8,8 @@ pub mod doctor;
 pub mod error;
 pub mod import;
 pub mod options;
+pub mod personal;
+pub mod pii;
 pub mod plan;
 pub mod policies;
 pub mod registry;

@@ -2,6 +2,7 @@
 
 use crate::domain::names;
 use crate::protect::error::ProtectError;
+use crate::protect::personal::{PiiColumn, Subject};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -26,6 +27,17 @@ pub struct Options {
     pub tenant_column: String,
     /// Whether permissions are asked; without them every user of the tenant may use the table.
     pub permissions: bool,
+    /// Columns with personal data.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pii: Vec<PiiColumn>,
+    /// Columns that were looked at and hold none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_personal: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// Other names for the triggers protection makes, by purpose.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub triggers: BTreeMap<Purpose, String>,
     /// Codes of risks that were looked at and accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accept_risks: Vec<String>,
@@ -52,6 +64,13 @@ pub struct OwnRows {
 
 fn own_rows_policy() -> String {
     "own_rows".into()
+}
+
+/// The triggers whose names can be chosen.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    Encrypt,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +126,10 @@ impl Default for Options {
             own_rows: None,
             tenant_column: "tenant_id".into(),
             permissions: true,
+            pii: Vec::new(),
+            not_personal: Vec::new(),
+            subject: None,
+            triggers: BTreeMap::new(),
             accept_risks: Vec::new(),
         }
     }
@@ -145,7 +168,27 @@ impl Options {
     /// Every column the options name.
     pub fn columns(&self) -> impl Iterator<Item = &String> {
         let sensitive = self.sensitive.iter().map(|s| &s.column);
-        self.updatable().chain(sensitive).chain(self.own_rows.iter().map(|o| &o.user_column))
+        let personal = self.pii.iter().map(|p| &p.column).chain(&self.not_personal);
+        let subject = self.subject.iter().map(|s| &s.column);
+        let own = self.own_rows.iter().map(|o| &o.user_column);
+        self.updatable().chain(sensitive).chain(own).chain(personal).chain(subject)
+    }
+
+    pub fn encrypted(&self) -> impl Iterator<Item = &PiiColumn> {
+        self.pii.iter().filter(|p| p.is_encrypted())
+    }
+
+    /// Columns that only a trigger writes: ciphertexts and blind indexes.
+    pub fn companions(&self) -> impl Iterator<Item = String> {
+        self.pii.iter().flat_map(PiiColumn::companions)
+    }
+
+    /// Gives every encrypted column the field that its ciphertexts are bound to: the one it had, or `new(column)`.
+    pub fn settle_fields(&mut self, previous: Option<&Options>, new: impl Fn(&str) -> String) {
+        for pii in self.pii.iter_mut().filter(|p| p.is_encrypted() && p.field.is_none()) {
+            let before = previous.and_then(|o| o.pii.iter().find(|p| p.column == pii.column));
+            pii.field = before.and_then(|p| p.field.clone()).or_else(|| Some(new(&pii.column)));
+        }
     }
 }
 
@@ -174,6 +217,20 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(Options::parse(given.to_json()).unwrap(), given);
+    }
+
+    #[test]
+    fn personal_columns_may_be_plain_names() {
+        let given = json!({"pii": ["notes", {"column": "email", "kind": "email", "index": true}]});
+        let mut options = Options::parse(given).unwrap();
+        assert_eq!(options.companions().collect::<Vec<_>>(), ["notes_encrypted", "email_encrypted", "email_bidx"]);
+        options.settle_fields(None, |column| format!("s.t.{column}"));
+        let mut renamed = Options::parse(json!({"pii": ["email", "more"]})).unwrap();
+        renamed.settle_fields(Some(&options), |column| format!("s.renamed.{column}"));
+        let fields: Vec<_> = renamed.pii.iter().map(|p| p.field.as_deref().unwrap()).collect();
+        assert_eq!(fields, ["s.t.email", "s.renamed.more"], "ciphertexts stay bound to what they were bound to");
+        assert!(Options::parse(json!({"pii": [{"colum": "email"}]})).is_err());
+        assert!(Options::parse(json!({"pii": [{"column": "email", "kind": "url"}]})).is_err());
     }
 
     #[test]

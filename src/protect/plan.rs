@@ -6,14 +6,15 @@ use crate::pg::identity;
 use crate::pg::sql::{column, exists, optional, query};
 use crate::protect::error::ProtectError;
 use crate::protect::options::{Command, Options};
+use crate::protect::personal::PiiColumn;
 use crate::protect::policies::{self, Policy};
-use crate::protect::risks;
 use crate::protect::table::Table;
+use crate::protect::{pii, risks};
 use pgrx::pg_sys;
 use pgrx::spi::{quote_identifier, quote_literal};
 
-const APP: &str = "thorbis_app";
-const PLATFORM: &str = "thorbis_platform";
+pub const APP: &str = "thorbis_app";
+pub const PLATFORM: &str = "thorbis_platform";
 /// As the catalog prints the type.
 pub const TIMESTAMPTZ: &str = "timestamp with time zone";
 /// Columns that triggers and defaults maintain.
@@ -32,6 +33,8 @@ pub fn missing(
     plan.tenant_column(table, options)?;
     refuse_risks(table, options, &desired, previous)?;
     plan.index(table, options);
+    plan.end_encryption(table, options, previous.map(|(_, options)| options))?;
+    plan.statements.extend(pii::columns(table, options));
     plan.row_security(table.oid, &plan.table.clone());
     let outdated = outdated_policies(&table.name, &desired, previous);
     plan.policies(table.oid, &table.quoted(), &desired, &outdated);
@@ -41,7 +44,25 @@ pub fn missing(
     }
     plan.triggers(table, resource, options)?;
     plan.grants(table, options);
+    plan.statements.extend(pii::views(table, resource, options)?);
     Ok(plan.statements)
+}
+
+/// Which rows a trigger fires for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fires {
+    Ordinarily,
+    /// For replicated rows too.
+    Always,
+}
+
+impl Fires {
+    fn sql(self) -> &'static str {
+        match self {
+            Fires::Ordinarily => "",
+            Fires::Always => "ALWAYS ",
+        }
+    }
 }
 
 struct Plan {
@@ -96,6 +117,28 @@ impl Plan {
         }
     }
 
+    /// Columns that were encrypted and shall not be any more. Values that are encrypted stay readable only as long as the
+    /// table says how.
+    fn end_encryption(
+        &mut self,
+        table: &Table,
+        options: &Options,
+        previous: Option<&Options>,
+    ) -> Result<(), ProtectError> {
+        let Some(previous) = previous else { return Ok(()) };
+        let still =
+            |pii: &&PiiColumn| options.encrypted().any(|now| now.column == pii.column && now.field == pii.field);
+        let ended: Vec<&PiiColumn> = previous.encrypted().filter(|pii| !still(pii)).collect();
+        if pii::has_encrypted_rows(table, &ended) {
+            let column = ended[0].column.clone();
+            return Err(ProtectError::StillEncrypted { table: table.quoted(), column });
+        }
+        if !ended.is_empty() {
+            self.statements.extend(pii::removals(table, previous));
+        }
+        Ok(())
+    }
+
     fn row_security(&mut self, oid: pg_sys::Oid, name: &str) {
         let flags =
             query("SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = $1", &[oid.into()], |r| {
@@ -130,26 +173,42 @@ impl Plan {
         if table.column("updated_at").is_some_and(|c| c.data_type == TIMESTAMPTZ) {
             let name = names::derived("set_updated_at_", &table.name, "");
             // Somebody's own trigger of that name may do as well: nothing depends on it.
-            let _own = self.trigger(table, &name, "BEFORE UPDATE", &format!("{schema}.set_updated_at_column()"));
+            let call = format!("{schema}.set_updated_at_column()");
+            let _own = self.trigger(table, &name, "BEFORE UPDATE", &call, Fires::Ordinarily);
         }
         if let Some(own) = options.own_rows.as_ref().filter(|own| !own.update_columns.is_empty()) {
             let name = names::derived("update_", &table.name, "_own_columns");
-            let arguments: Vec<String> = std::iter::once(resource)
-                .chain(own.update_columns.iter().map(String::as_str))
+            // What stands for an encrypted column changes with it.
+            let listed = |pii: &&PiiColumn| own.update_columns.contains(&pii.column);
+            let companions = options.pii.iter().filter(listed).flat_map(PiiColumn::companions);
+            let arguments: Vec<String> = std::iter::once(resource.to_owned())
+                .chain(own.update_columns.iter().cloned())
+                .chain(companions)
                 .map(quote_literal)
                 .collect();
             let call = format!("{schema}.check_own_row_update({})", arguments.join(", "));
-            self.trigger(table, &name, "BEFORE UPDATE", &call)?;
+            self.trigger(table, &name, "BEFORE UPDATE", &call, Fires::Ordinarily)?;
+        }
+        if let Some((name, call)) = pii::trigger(table, options)? {
+            self.trigger(table, &name, "BEFORE INSERT OR UPDATE", &call, Fires::Always)?;
         }
         let name = names::derived("update_", &table.name, "_tenant_guard");
         let column = &options.tenant_column;
         let event = format!("BEFORE UPDATE OF {}", quote_identifier(column));
-        self.trigger(table, &name, &event, &format!("{schema}.keep_tenant_id({})", quote_literal(column)))
+        let call = format!("{schema}.keep_tenant_id({})", quote_literal(column));
+        self.trigger(table, &name, &event, &call, Fires::Ordinarily)
     }
 
     /// Makes the trigger, or makes it again when its arguments changed. One of that name that calls somebody else's
     /// function is an error.
-    fn trigger(&mut self, table: &Table, name: &str, event: &str, call: &str) -> Result<(), ProtectError> {
+    fn trigger(
+        &mut self,
+        table: &Table,
+        name: &str,
+        event: &str,
+        call: &str,
+        fires: Fires,
+    ) -> Result<(), ProtectError> {
         let present = query(
             "SELECT tgenabled::text, pg_get_triggerdef(oid) FROM pg_trigger
               WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal",
@@ -159,18 +218,20 @@ impl Plan {
         let quoted = quote_identifier(name);
         let function = call.split('(').next().unwrap_or(call);
         let create = format!("CREATE TRIGGER {quoted} {event} ON {} FOR EACH ROW EXECUTE FUNCTION {call}", self.table);
+        let enable = format!("ALTER TABLE {} ENABLE {}TRIGGER {quoted}", self.table, fires.sql());
+        let always = (fires == Fires::Always).then(|| enable.clone());
         match present.first() {
-            None => self.push(create),
+            None => self.statements.extend([create].into_iter().chain(always)),
             Some((_, found)) if !found.contains(&format!("EXECUTE FUNCTION {function}(")) => {
                 return Err(ProtectError::TriggerNameTaken { table: self.table.clone(), trigger: name.to_owned() });
             }
             Some((_, found)) if *found != create => {
                 self.push(format!("DROP TRIGGER {quoted} ON {}", self.table));
-                self.push(create);
+                self.statements.extend([create].into_iter().chain(always));
             }
-            // Disabled, or for replicated rows only.
-            Some((enabled, _)) if enabled == "D" || enabled == "R" => {
-                self.push(format!("ALTER TABLE {} ENABLE TRIGGER {quoted}", self.table));
+            // Disabled, or for replicated rows only, or not for those.
+            Some((enabled, _)) if enabled == "D" || enabled == "R" || always.is_some() && enabled != "A" => {
+                self.push(enable);
             }
             Some(_) => {}
         }
@@ -188,11 +249,20 @@ impl Plan {
             }
         }
         // UPDATE goes by column: the tenant, the keys and the maintained columns are nobody's to change.
+        // So does SELECT where there are blind indexes: whoever could compare them could try guesses.
+        let hidden: Vec<String> = options.pii.iter().filter_map(PiiColumn::blind_index).collect();
+        let by_column = |c: Command| c == Command::Update || c == Command::Select && !hidden.is_empty();
         let app: Vec<&str> =
-            Command::ALL.iter().filter(|c| **c != Command::Update && options.allows(**c)).map(|c| c.sql()).collect();
+            Command::ALL.iter().filter(|c| !by_column(**c) && options.allows(**c)).map(|c| c.sql()).collect();
         self.table_grants(table, APP, &app);
         self.table_grants(table, PLATFORM, &Command::ALL.map(Command::sql));
-        self.column_grants(table, options);
+        self.column_grants(table, Command::Update, updatable_columns(table, options));
+        let readable = if by_column(Command::Select) && options.allows(Command::Select) {
+            readable_columns(table, options, &hidden)
+        } else {
+            Vec::new()
+        };
+        self.column_grants(table, Command::Select, readable);
         for sequence in owned_sequences(table.oid) {
             for role in [APP, PLATFORM] {
                 if !exists("SELECT 1 WHERE has_sequence_privilege($1, $2, 'USAGE')", &[role.into(), sequence.0.into()])
@@ -220,23 +290,23 @@ impl Plan {
         }
     }
 
-    fn column_grants(&mut self, table: &Table, options: &Options) {
-        let wanted = updatable_columns(table, options);
+    fn column_grants(&mut self, table: &Table, command: Command, wanted: Vec<String>) {
+        let command = command.sql();
         let held: Vec<String> = query(
             "SELECT a.attname::text FROM pg_attribute a, aclexplode(a.attacl) acl
-              WHERE a.attrelid = $1 AND NOT a.attisdropped AND acl.privilege_type = 'UPDATE'
+              WHERE a.attrelid = $1 AND NOT a.attisdropped AND acl.privilege_type = $3
                 AND acl.grantee = to_regrole($2)",
-            &[table.oid.into(), APP.into()],
+            &[table.oid.into(), APP.into(), command.into()],
             |row| column(row, 1),
         );
         let list = |columns: Vec<&String>| columns.iter().map(quote_identifier).collect::<Vec<_>>().join(", ");
         let missing: Vec<_> = wanted.iter().filter(|w| !held.contains(w)).collect();
         let extra: Vec<_> = held.iter().filter(|h| !wanted.contains(h)).collect();
         if !extra.is_empty() {
-            self.push(format!("REVOKE UPDATE ({}) ON {} FROM {APP}", list(extra), self.table));
+            self.push(format!("REVOKE {command} ({}) ON {} FROM {APP}", list(extra), self.table));
         }
         if !missing.is_empty() {
-            self.push(format!("GRANT UPDATE ({}) ON {} TO {APP}", list(missing), self.table));
+            self.push(format!("GRANT {command} ({}) ON {} TO {APP}", list(missing), self.table));
         }
     }
 }
@@ -253,7 +323,11 @@ fn check_options(table: &Table, resource: &str, options: &Options) -> Result<(),
     if let Some(column) = options.columns().find(|c| table.column(c).is_none()) {
         return Err(ProtectError::NoColumn { table: table.quoted(), column: column.clone() });
     }
-    let fixed = |column: &&String| **column == options.tenant_column || table.primary_key.contains(column);
+    pii::check(table, options)?;
+    let companions: Vec<String> = options.companions().collect();
+    let fixed = |column: &&String| {
+        companions.contains(column) || **column == options.tenant_column || table.primary_key.contains(column)
+    };
     match options.updatable().find(fixed) {
         Some(column) => Err(ProtectError::FixedColumn { table: table.quoted(), column: column.clone() }),
         None => Ok(()),
@@ -312,8 +386,12 @@ pub fn updatable_columns(table: &Table, options: &Options) -> Vec<String> {
     if !options.allows(Command::Update) {
         return Vec::new();
     }
+    let companions: Vec<String> = options.companions().collect();
     let fixed = |name: &String| {
-        *name == options.tenant_column || table.primary_key.contains(name) || MAINTAINED.contains(&name.as_str())
+        *name == options.tenant_column
+            || table.primary_key.contains(name)
+            || MAINTAINED.contains(&name.as_str())
+            || companions.contains(name)
     };
     match &options.update_columns {
         Some(_) => {
@@ -324,6 +402,15 @@ pub fn updatable_columns(table: &Table, options: &Options) -> Vec<String> {
         }
         None => table.columns.iter().filter(|c| !c.generated).map(|c| &c.name).filter(|n| !fixed(n)).cloned().collect(),
     }
+}
+
+/// The columns `thorbis_app` may read one by one, those included that the plan adds.
+fn readable_columns(table: &Table, options: &Options, hidden: &[String]) -> Vec<String> {
+    let mut columns: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
+    let added = options.companions().chain([options.tenant_column.clone()]);
+    columns.extend(added.filter(|name| table.column(name).is_none()));
+    columns.retain(|name| !hidden.contains(name));
+    columns
 }
 
 fn owned_sequences(oid: pg_sys::Oid) -> Vec<(pg_sys::Oid, String)> {

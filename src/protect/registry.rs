@@ -9,7 +9,7 @@ use crate::protect::options::Options;
 use pgrx::{JsonB, pg_sys};
 
 /// A registered table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     pub table: pg_sys::Oid,
     pub resource: String,
@@ -66,9 +66,11 @@ pub fn save(entry: &Entry) {
         "INSERT INTO rbac.permissions (resource, action, description)
          SELECT $1, a.action, a.verb || ' ' || replace($1, '_', ' ')
            FROM (VALUES ('read', 'Read'), ('create', 'Create'), ('update', 'Change'), ('delete', 'Delete'),
-                        ('admin', 'Do everything with')) AS a(action, verb)
+                        ('admin', 'Do everything with'), ('pii', 'Read encrypted personal data of'))
+                AS a(action, verb)
+          WHERE a.action <> 'pii' OR $2
          ON CONFLICT (resource, action) DO NOTHING",
-        &[entry.resource.as_str().into()],
+        &[entry.resource.as_str().into(), entry.options.encrypted().next().is_some().into()],
     );
 }
 

@@ -68,6 +68,16 @@ impl Table {
         self.columns.iter().find(|c| c.name == name)
     }
 
+    /// The one column that identifies a row within its tenant: what ciphertexts of the row are bound to.
+    pub fn row_key(&self, tenant_column: &str) -> Result<&str, ProtectError> {
+        const TYPES: [&str; 5] = ["uuid", "text", "smallint", "integer", "bigint"];
+        let mut keys = self.primary_key.iter().filter(|name| *name != tenant_column);
+        match (keys.next().and_then(|name| self.column(name)), keys.next()) {
+            (Some(key), None) if TYPES.contains(&key.data_type.as_str()) => Ok(&key.name),
+            _ => Err(ProtectError::NoRowKey { table: self.quoted(), tenant: tenant_column.into() }),
+        }
+    }
+
     /// Quoted, for SQL text.
     pub fn quoted(&self) -> String {
         quote_qualified_identifier(&self.schema, &self.name)
@@ -108,7 +118,8 @@ pub fn qualified_name(oid: pg_sys::Oid) -> String {
     .unwrap_or_else(|| oid.to_string())
 }
 
-fn columns(oid: pg_sys::Oid) -> Vec<Column> {
+/// The columns of a table or view, in their order.
+pub fn columns(oid: pg_sys::Oid) -> Vec<Column> {
     query(
         "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull,
                 pg_get_expr(d.adbin, d.adrelid), a.attgenerated <> ''

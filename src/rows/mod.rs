@@ -1,5 +1,6 @@
 //! Native row triggers of the business tables.
 
+pub mod append_only;
 pub mod error;
 pub mod keep_tenant;
 pub mod number;

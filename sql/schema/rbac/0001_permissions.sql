@@ -79,7 +79,10 @@ FROM (VALUES
     ) AS a (action, verb);
 
 INSERT INTO rbac.permissions (resource, action, description) VALUES
-    ('rbac', 'inspect', 'Ask what another user may do, and who may do something');
+    ('rbac', 'inspect', 'Ask what another user may do, and who may do something'),
+    ('users', 'pii', 'Read encrypted personal data of users'),
+    ('customers', 'pii', 'Read encrypted personal data of customers'),
+    ('pii', 'decrypt', 'Decrypt values that are of no protected column');
 
 INSERT INTO rbac.role_templates (code, name, description, module, is_owner) VALUES
     ('owner', 'Owner', 'Holds every permission of the tenant. A tenant always keeps one', 'shared', true),
@@ -91,6 +94,7 @@ INSERT INTO rbac.role_template_permissions (role_template_code, resource, action
     ('manager', 'users', 'read'),
     ('manager', 'users', 'create'),
     ('manager', 'users', 'update'),
+    ('manager', 'users', 'pii'),
     ('manager', 'locations', 'admin'),
     ('manager', 'customers', 'admin'),
     ('manager', 'business_hours', 'admin'),

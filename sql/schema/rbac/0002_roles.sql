@@ -57,7 +57,10 @@ COMMENT ON COLUMN rbac.roles.updated_by IS 'The user who last changed the row, s
 COMMENT ON COLUMN rbac.roles.created_at IS 'When the row was made';
 COMMENT ON COLUMN rbac.roles.updated_at IS 'When the row last changed, set by a trigger';
 
-SELECT thorbis.protect('rbac.roles', 'rbac', '{"update_columns": ["code", "name", "description"]}');
+SELECT thorbis.protect('rbac.roles', 'rbac', '{
+    "update_columns": ["code", "name", "description"],
+    "not_personal": ["code", "name", "description"]
+}');
 
 CREATE TABLE rbac.role_permissions (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),
@@ -108,7 +111,10 @@ COMMENT ON COLUMN rbac.role_permissions.updated_at IS 'When the row last changed
 COMMENT ON CONSTRAINT role_permissions_resource_fkey ON rbac.role_permissions IS
     'A permission that ceases to exist, because its module is rolled back, leaves every role';
 
-SELECT thorbis.protect('rbac.role_permissions', 'rbac', '{"actions": ["select", "insert", "delete"]}');
+SELECT thorbis.protect('rbac.role_permissions', 'rbac', '{
+    "actions": ["select", "insert", "delete"],
+    "not_personal": ["resource", "action"]
+}');
 
 CREATE TABLE rbac.role_hierarchy (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),

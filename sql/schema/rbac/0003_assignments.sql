@@ -64,4 +64,7 @@ COMMENT ON COLUMN rbac.user_roles.updated_at IS 'When the row last changed, set 
 COMMENT ON CONSTRAINT user_roles_role_id_fkey ON rbac.user_roles IS
     'RESTRICT, because NO ACTION would let one statement swap a held role for an owner role of the same id';
 
-SELECT thorbis.protect('rbac.user_roles', 'rbac', '{"update_columns": ["valid_during"]}');
+SELECT thorbis.protect('rbac.user_roles', 'rbac', '{
+    "update_columns": ["valid_during"],
+    "subject": {"kind": "user", "column": "user_id"}
+}');

@@ -55,7 +55,13 @@ COMMENT ON COLUMN rbac.access_grants.granted_by IS 'The user who gave the access
 COMMENT ON COLUMN rbac.access_grants.created_at IS 'When the row was made';
 COMMENT ON COLUMN rbac.access_grants.updated_at IS 'When the row last changed, set by a trigger';
 
-SELECT thorbis.protect('rbac.access_grants', 'rbac', '{"update_columns": ["valid_during"]}');
+-- The reason can be about the user who needed the access.
+SELECT thorbis.protect('rbac.access_grants', 'rbac', '{
+    "update_columns": ["valid_during"],
+    "subject": {"kind": "user", "column": "user_id"},
+    "pii": [{"column": "reason", "method": "clear"}],
+    "not_personal": ["resource", "action"]
+}');
 
 CREATE TABLE rbac.approval_limits (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),
@@ -106,7 +112,7 @@ COMMENT ON COLUMN rbac.approval_limits.updated_by IS 'The user who last changed 
 COMMENT ON COLUMN rbac.approval_limits.created_at IS 'When the row was made';
 COMMENT ON COLUMN rbac.approval_limits.updated_at IS 'When the row last changed, set by a trigger';
 
-SELECT thorbis.protect('rbac.approval_limits', 'rbac', '{}');
+SELECT thorbis.protect('rbac.approval_limits', 'rbac', '{"not_personal": ["resource", "action"]}');
 
 CREATE TABLE rbac.separation_rules (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),
@@ -158,4 +164,6 @@ COMMENT ON COLUMN rbac.separation_rules.updated_by IS 'The user who last changed
 COMMENT ON COLUMN rbac.separation_rules.created_at IS 'When the row was made';
 COMMENT ON COLUMN rbac.separation_rules.updated_at IS 'When the row last changed, set by a trigger';
 
-SELECT thorbis.protect('rbac.separation_rules', 'rbac', '{}');
+SELECT thorbis.protect('rbac.separation_rules', 'rbac', '{
+    "not_personal": ["first_resource", "first_action", "second_resource", "second_action", "reason"]
+}');

@@ -57,7 +57,9 @@ COMMENT ON COLUMN restaurants.menu_items.created_at IS 'When the row was made';
 COMMENT ON COLUMN restaurants.menu_items.updated_at IS 'When the row last changed, set by a trigger';
 COMMENT ON COLUMN restaurants.menu_items.deleted_at IS 'When the item was soft-deleted, NULL while it is live';
 
-SELECT thorbis.protect('restaurants.menu_items', 'menu', '{}');
+SELECT thorbis.protect('restaurants.menu_items', 'menu', '{
+    "not_personal": ["sku", "name", "description", "category", "tax_category", "allergens", "metadata"]
+}');
 
 CREATE TABLE restaurants.modifier_groups (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),
@@ -102,7 +104,7 @@ COMMENT ON COLUMN restaurants.modifier_groups.created_at IS 'When the row was ma
 COMMENT ON COLUMN restaurants.modifier_groups.updated_at IS 'When the row last changed, set by a trigger';
 COMMENT ON COLUMN restaurants.modifier_groups.deleted_at IS 'When the group was soft-deleted, NULL while it is live';
 
-SELECT thorbis.protect('restaurants.modifier_groups', 'menu', '{}');
+SELECT thorbis.protect('restaurants.modifier_groups', 'menu', '{"not_personal": ["name", "metadata"]}');
 
 CREATE TABLE restaurants.modifiers (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),
@@ -147,7 +149,7 @@ COMMENT ON COLUMN restaurants.modifiers.created_at IS 'When the row was made';
 COMMENT ON COLUMN restaurants.modifiers.updated_at IS 'When the row last changed, set by a trigger';
 COMMENT ON COLUMN restaurants.modifiers.deleted_at IS 'When the modifier was soft-deleted, NULL while it is live';
 
-SELECT thorbis.protect('restaurants.modifiers', 'menu', '{}');
+SELECT thorbis.protect('restaurants.modifiers', 'menu', '{"not_personal": ["name", "metadata"]}');
 
 CREATE TABLE restaurants.menu_item_modifier_groups (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),

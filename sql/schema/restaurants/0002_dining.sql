@@ -45,7 +45,7 @@ COMMENT ON COLUMN restaurants.dining_areas.created_at IS 'When the row was made'
 COMMENT ON COLUMN restaurants.dining_areas.updated_at IS 'When the row last changed, set by a trigger';
 COMMENT ON COLUMN restaurants.dining_areas.deleted_at IS 'When the area was soft-deleted, NULL while it is live';
 
-SELECT thorbis.protect('restaurants.dining_areas', 'tables', '{}');
+SELECT thorbis.protect('restaurants.dining_areas', 'tables', '{"not_personal": ["name", "metadata"]}');
 
 CREATE TABLE restaurants.dining_tables (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),
@@ -115,4 +115,4 @@ COMMENT ON COLUMN restaurants.dining_tables.created_at IS 'When the row was made
 COMMENT ON COLUMN restaurants.dining_tables.updated_at IS 'When the row last changed, set by a trigger';
 COMMENT ON COLUMN restaurants.dining_tables.deleted_at IS 'When the table was soft-deleted, NULL while it is live';
 
-SELECT thorbis.protect('restaurants.dining_tables', 'tables', '{}');
+SELECT thorbis.protect('restaurants.dining_tables', 'tables', '{"not_personal": ["name", "status", "metadata"]}');

@@ -140,9 +140,17 @@ COMMENT ON COLUMN restaurants.orders.created_by IS 'The user who made the row, N
 COMMENT ON COLUMN restaurants.orders.updated_by IS 'The user who last changed the row, set by a trigger';
 COMMENT ON COLUMN restaurants.orders.deleted_at IS 'When the order was soft-deleted, NULL while it is live';
 
+-- What was sold, and why it was taken out of the sales, belongs to the books and outlives the person. What a guest
+-- asked for can tell of an illness. Delivery services put names and addresses into metadata.
 SELECT thorbis.protect('restaurants.orders', 'orders', '{
     "policies": {"select": "business_hours_access"},
-    "business_hours": true
+    "business_hours": true,
+    "subject": {"kind": "customer", "column": "customer_id"},
+    "pii": [
+        {"column": "special_instructions", "method": "clear", "category": "health"},
+        {"column": "metadata", "method": "clear"}
+    ],
+    "not_personal": ["order_type", "status", "items", "payment_method", "payment_status", "source", "void_reason"]
 }');
 
 CREATE TABLE restaurants.order_items (
@@ -224,7 +232,15 @@ COMMENT ON COLUMN restaurants.order_items.metadata IS 'Whatever else integration
 COMMENT ON COLUMN restaurants.order_items.created_at IS 'When the row was made';
 COMMENT ON COLUMN restaurants.order_items.updated_at IS 'When the row last changed, set by a trigger';
 
-SELECT thorbis.protect('restaurants.order_items', 'orders', '{"business_hours": true}');
+SELECT thorbis.protect('restaurants.order_items', 'orders', '{
+    "business_hours": true,
+    "subject": {"kind": "customer", "column": "order_id", "through": "restaurants.orders"},
+    "pii": [
+        {"column": "special_instructions", "method": "clear", "category": "health"},
+        {"column": "metadata", "method": "clear"}
+    ],
+    "not_personal": ["item_name", "tax_category", "status", "void_reason", "comp_reason"]
+}');
 
 CREATE TABLE restaurants.order_item_modifiers (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),
@@ -265,7 +281,11 @@ COMMENT ON COLUMN restaurants.order_item_modifiers.sort_order IS 'Place on the l
 COMMENT ON COLUMN restaurants.order_item_modifiers.created_at IS 'When the row was made';
 COMMENT ON COLUMN restaurants.order_item_modifiers.updated_at IS 'When the row last changed, set by a trigger';
 
-SELECT thorbis.protect('restaurants.order_item_modifiers', 'orders', '{"business_hours": true}');
+SELECT thorbis.protect('restaurants.order_item_modifiers', 'orders', '{
+    "business_hours": true,
+    "subject": {"kind": "customer", "column": "order_item_id", "through": "restaurants.order_items"},
+    "not_personal": ["modifier_name"]
+}');
 
 INSERT INTO rbac.permissions (resource, action, description) VALUES
     ('orders', 'void', 'Take an order or a line out of the sales'),

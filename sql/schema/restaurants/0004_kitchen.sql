@@ -57,7 +57,9 @@ COMMENT ON COLUMN restaurants.kitchen_stations.created_at IS 'When the row was m
 COMMENT ON COLUMN restaurants.kitchen_stations.updated_at IS 'When the row last changed, set by a trigger';
 COMMENT ON COLUMN restaurants.kitchen_stations.deleted_at IS 'When the station was soft-deleted, NULL while it is live';
 
-SELECT thorbis.protect('restaurants.kitchen_stations', 'kitchen', '{}');
+SELECT thorbis.protect('restaurants.kitchen_stations', 'kitchen', '{
+    "not_personal": ["name", "kind", "categories", "metadata"]
+}');
 
 CREATE TABLE restaurants.kitchen_tickets (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),
@@ -105,7 +107,7 @@ COMMENT ON COLUMN restaurants.kitchen_tickets.recalled_at IS 'When it was brough
 COMMENT ON COLUMN restaurants.kitchen_tickets.created_at IS 'When the row was made';
 COMMENT ON COLUMN restaurants.kitchen_tickets.updated_at IS 'When the row last changed, set by a trigger';
 
-SELECT thorbis.protect('restaurants.kitchen_tickets', 'kitchen', '{}');
+SELECT thorbis.protect('restaurants.kitchen_tickets', 'kitchen', '{"not_personal": ["status"]}');
 
 CREATE TABLE restaurants.kitchen_ticket_items (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),

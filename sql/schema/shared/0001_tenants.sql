@@ -88,5 +88,7 @@ COMMENT ON CONSTRAINT tenants_slug_unique ON shared.tenants IS
 SELECT thorbis.protect('shared.tenants', 'tenants', '{
     "tenant_column": "id",
     "actions": ["select", "update"],
-    "update_columns": ["name", "timezone", "locale", "country", "settings", "metadata"]
+    "update_columns": ["name", "timezone", "locale", "country", "settings", "metadata"],
+    "not_personal": ["name", "slug", "industries", "status", "plan", "currency", "rounding_mode", "tax_rounding_level",
+        "timezone", "locale", "country", "settings", "metadata"]
 }');

@@ -7,6 +7,10 @@ CREATE TABLE shared.users (
     first_name text,
     last_name text,
     phone text,
+    email_encrypted text,
+    phone_encrypted text,
+    email_bidx bytea,
+    phone_bidx bytea,
     status text NOT NULL DEFAULT 'active',
     settings jsonb NOT NULL DEFAULT '{}',
     metadata jsonb DEFAULT '{}',
@@ -21,12 +25,13 @@ CREATE TABLE shared.users (
     CONSTRAINT users_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES shared.tenants (id) ON DELETE CASCADE,
     CONSTRAINT users_created_by_fkey FOREIGN KEY (tenant_id, created_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT users_updated_by_fkey FOREIGN KEY (tenant_id, updated_by) REFERENCES shared.users (tenant_id, id),
-    CONSTRAINT users_email_check CHECK (email ~ '^\S+@[^\s@]+$'),
     CONSTRAINT users_status_check CHECK (status IN ('active', 'inactive')),
     CONSTRAINT users_settings_check CHECK (jsonb_typeof(settings) = 'object')
 );
 
-CREATE UNIQUE INDEX idx_users_tenant_email ON shared.users (tenant_id, lower(email)) WHERE deleted_at IS NULL;
+-- Equal addresses, in any case of letters, have equal blind indexes within a tenant: the address itself is not there.
+CREATE UNIQUE INDEX idx_users_tenant_email ON shared.users (tenant_id, email_bidx) WHERE deleted_at IS NULL;
+CREATE INDEX idx_users_tenant_phone ON shared.users (tenant_id, phone_bidx);
 CREATE INDEX idx_users_id ON shared.users (id);
 CREATE INDEX idx_users_created_by ON shared.users (tenant_id, created_by) WHERE created_by IS NOT NULL;
 CREATE INDEX idx_users_updated_by ON shared.users (tenant_id, updated_by) WHERE updated_by IS NOT NULL;
@@ -47,10 +52,17 @@ COMMENT ON TABLE shared.users IS
 COMMENT ON COLUMN shared.users.tenant_id IS 'The tenant the row belongs to';
 COMMENT ON COLUMN shared.users.id IS 'The person, as the identity provider names it: the sub of its tokens';
 COMMENT ON COLUMN shared.users.email IS
-    'Address at work, unique in any case of letters among the live users of the tenant';
+    'Address at work, unique among the live users of the tenant. Always NULL in the table: shared.users_pii shows it';
 COMMENT ON COLUMN shared.users.first_name IS 'Given name';
 COMMENT ON COLUMN shared.users.last_name IS 'Family name';
-COMMENT ON COLUMN shared.users.phone IS 'Telephone number';
+COMMENT ON COLUMN shared.users.phone IS
+    'Telephone number. Always NULL in the table: shared.users_pii shows it';
+COMMENT ON COLUMN shared.users.email_encrypted IS 'The address, encrypted, written by a trigger';
+COMMENT ON COLUMN shared.users.phone_encrypted IS 'The number, encrypted, written by a trigger';
+COMMENT ON COLUMN shared.users.email_bidx IS
+    'Blind index of the address: finds equal ones of the tenant without decrypting. Not readable by the application';
+COMMENT ON COLUMN shared.users.phone_bidx IS
+    'Blind index of the number: finds equal ones of the tenant without decrypting. Not readable by the application';
 COMMENT ON COLUMN shared.users.status IS 'active or inactive. Whoever is inactive or deleted holds no permission';
 COMMENT ON COLUMN shared.users.settings IS 'Preferences of the person in this tenant, a JSON object';
 COMMENT ON COLUMN shared.users.metadata IS 'Whatever else integrations keep about the user';
@@ -69,5 +81,16 @@ SELECT thorbis.protect('shared.users', 'users', '{
         "user_column": "id",
         "policy": "users_own_data",
         "update_columns": ["first_name", "last_name", "phone", "settings"]
-    }
+    },
+    "subject": {"kind": "user", "column": "id"},
+    "pii": [
+        {"column": "email", "kind": "email", "index": true, "category": "contact"},
+        {"column": "phone", "kind": "phone", "index": true, "category": "contact"},
+        {"column": "first_name", "method": "clear", "category": "identity"},
+        {"column": "last_name", "method": "clear", "category": "identity"},
+        {"column": "pin_hash", "method": "clear", "category": "credential"},
+        {"column": "settings", "method": "clear"},
+        {"column": "metadata", "method": "clear"}
+    ],
+    "not_personal": ["status"]
 }');

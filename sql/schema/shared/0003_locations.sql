@@ -46,4 +46,7 @@ COMMENT ON COLUMN shared.locations.created_at IS 'When the row was made';
 COMMENT ON COLUMN shared.locations.updated_at IS 'When the row last changed, set by a trigger';
 COMMENT ON COLUMN shared.locations.deleted_at IS 'When the location was soft-deleted, NULL while it is live';
 
-SELECT thorbis.protect('shared.locations', 'locations', '{}');
+-- A place of business is no person: its address and its number are on the door.
+SELECT thorbis.protect('shared.locations', 'locations', '{
+    "not_personal": ["name", "address", "phone", "timezone", "metadata"]
+}');

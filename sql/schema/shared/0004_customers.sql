@@ -7,6 +7,10 @@ CREATE TABLE shared.customers (
     first_name text NOT NULL,
     last_name text NOT NULL,
     phone text,
+    email_encrypted text,
+    phone_encrypted text,
+    email_bidx bytea,
+    phone_bidx bytea,
     address jsonb,
     preferences jsonb DEFAULT '{}',
     tags text[] DEFAULT '{}',
@@ -29,15 +33,20 @@ CREATE TABLE shared.customers (
         FOREIGN KEY (tenant_id, merged_into_id) REFERENCES shared.customers (tenant_id, id),
     CONSTRAINT customers_created_by_fkey FOREIGN KEY (tenant_id, created_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT customers_updated_by_fkey FOREIGN KEY (tenant_id, updated_by) REFERENCES shared.users (tenant_id, id),
-    CONSTRAINT customers_email_check CHECK (email ~ '^\S+@[^\s@]+$'),
     CONSTRAINT customers_settings_check CHECK (jsonb_typeof(settings) = 'object'),
     CONSTRAINT customers_merged_into_id_check CHECK (merged_into_id <> id)
 );
 
-CREATE INDEX idx_customers_tenant_active ON shared.customers (tenant_id, email) WHERE deleted_at IS NULL;
+-- Equal addresses, in any case of letters, have equal blind indexes within a tenant: the address itself is not there.
+-- Of the live customers one has it; whoever is merged into that one may keep it. The other two find customers of any
+-- state, so that a former one is found again.
+CREATE UNIQUE INDEX idx_customers_tenant_active ON shared.customers (tenant_id, email_bidx)
+    WHERE deleted_at IS NULL AND merged_into_id IS NULL;
+CREATE INDEX idx_customers_tenant_email ON shared.customers (tenant_id, email_bidx);
+CREATE INDEX idx_customers_tenant_phone ON shared.customers (tenant_id, phone_bidx);
 CREATE INDEX idx_customers_tenant_created ON shared.customers (tenant_id, created_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX idx_customers_search ON shared.customers
-    USING gin (to_tsvector('english', first_name || ' ' || last_name || ' ' || COALESCE(email, '')));
+    USING gin (to_tsvector('english', first_name || ' ' || last_name));
 CREATE INDEX idx_customers_merged_into_id ON shared.customers (tenant_id, merged_into_id)
     WHERE merged_into_id IS NOT NULL;
 CREATE INDEX idx_customers_created_by ON shared.customers (tenant_id, created_by) WHERE created_by IS NOT NULL;
@@ -46,10 +55,18 @@ CREATE INDEX idx_customers_updated_by ON shared.customers (tenant_id, updated_by
 COMMENT ON TABLE shared.customers IS 'People and companies that a tenant serves';
 COMMENT ON COLUMN shared.customers.tenant_id IS 'The tenant the row belongs to';
 COMMENT ON COLUMN shared.customers.id IS 'Identifies the customer within its tenant';
-COMMENT ON COLUMN shared.customers.email IS 'Address of the customer. Several customers may share one';
+COMMENT ON COLUMN shared.customers.email IS
+    'Address, unique among the live customers of the tenant. Always NULL in the table: shared.customers_pii shows it';
 COMMENT ON COLUMN shared.customers.first_name IS 'Given name, or that of the contact at a company';
 COMMENT ON COLUMN shared.customers.last_name IS 'Family name, or that of the contact at a company';
-COMMENT ON COLUMN shared.customers.phone IS 'Telephone number';
+COMMENT ON COLUMN shared.customers.phone IS
+    'Telephone number. Always NULL in the table: shared.customers_pii shows it';
+COMMENT ON COLUMN shared.customers.email_encrypted IS 'The address, encrypted, written by a trigger';
+COMMENT ON COLUMN shared.customers.phone_encrypted IS 'The number, encrypted, written by a trigger';
+COMMENT ON COLUMN shared.customers.email_bidx IS
+    'Blind index of the address: finds equal ones of the tenant without decrypting. Not readable by the application';
+COMMENT ON COLUMN shared.customers.phone_bidx IS
+    'Blind index of the number: finds equal ones of the tenant without decrypting. Not readable by the application';
 COMMENT ON COLUMN shared.customers.address IS 'Postal address, a JSON object';
 COMMENT ON COLUMN shared.customers.preferences IS 'What the customer likes or asked for, a JSON object';
 COMMENT ON COLUMN shared.customers.tags IS 'Labels the tenant sorts its customers by';
@@ -71,9 +88,25 @@ COMMENT ON COLUMN shared.customers.created_at IS 'When the row was made';
 COMMENT ON COLUMN shared.customers.updated_at IS 'When the row last changed, set by a trigger';
 COMMENT ON COLUMN shared.customers.deleted_at IS 'When the customer was soft-deleted, NULL while live';
 COMMENT ON INDEX shared.idx_customers_search IS
-    'Full-text search. Under row level security PostgreSQL uses it only for roles that policies do not bind';
+    'Full-text search of names. Under row level security PostgreSQL uses it only for roles that policies do not bind';
 
+-- What is sorted and searched stays readable. What a customer likes to eat can tell of an illness or a faith.
 SELECT thorbis.protect('shared.customers', 'customers', '{
     "policies": {"select": "employee_read_customers"},
-    "sensitive": {"column": "settings", "key": "pii_restricted"}
+    "sensitive": {"column": "settings", "key": "pii_restricted"},
+    "triggers": {"encrypt": "encrypt_customer_pii_trigger"},
+    "subject": {"kind": "customer", "column": "id"},
+    "pii": [
+        {"column": "email", "kind": "email", "index": true, "category": "contact"},
+        {"column": "phone", "kind": "phone", "index": true, "category": "contact"},
+        {"column": "first_name", "method": "clear", "category": "identity"},
+        {"column": "last_name", "method": "clear", "category": "identity"},
+        {"column": "company_name", "method": "clear", "category": "identity"},
+        {"column": "address", "method": "clear", "category": "address"},
+        {"column": "preferences", "method": "clear", "category": "health"},
+        {"column": "tags", "method": "clear"},
+        {"column": "tax_exemption_no", "method": "clear", "category": "financial"},
+        {"column": "settings", "method": "clear"},
+        {"column": "metadata", "method": "clear"}
+    ]
 }');

@@ -54,7 +54,7 @@ COMMENT ON COLUMN shared.business_hours.updated_by IS 'The user who last changed
 COMMENT ON COLUMN shared.business_hours.created_at IS 'When the row was made';
 COMMENT ON COLUMN shared.business_hours.updated_at IS 'When the row last changed, set by a trigger';
 
-SELECT thorbis.protect('shared.business_hours', 'business_hours', '{}');
+SELECT thorbis.protect('shared.business_hours', 'business_hours', '{"not_personal": ["resource"]}');
 
 CREATE TABLE shared.business_closures (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),
@@ -115,4 +115,4 @@ COMMENT ON COLUMN shared.business_closures.updated_by IS 'The user who last chan
 COMMENT ON COLUMN shared.business_closures.created_at IS 'When the row was made';
 COMMENT ON COLUMN shared.business_closures.updated_at IS 'When the row last changed, set by a trigger';
 
-SELECT thorbis.protect('shared.business_closures', 'business_hours', '{}');
+SELECT thorbis.protect('shared.business_closures', 'business_hours', '{"not_personal": ["resource", "reason"]}');

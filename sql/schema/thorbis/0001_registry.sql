@@ -51,12 +51,38 @@ CREATE TABLE thorbis.protected_tables (
     CONSTRAINT protected_tables_pkey PRIMARY KEY (table_id)
 );
 
+-- Sessions keep what they read here: which columns are personal, and how each is kept.
+CREATE TRIGGER write_protected_tables_invalidation
+    AFTER INSERT OR UPDATE OR DELETE ON thorbis.protected_tables
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.invalidate_permissions();
+ALTER TABLE thorbis.protected_tables ENABLE ALWAYS TRIGGER write_protected_tables_invalidation;
+
+CREATE TRIGGER truncate_protected_tables_invalidation
+    AFTER TRUNCATE ON thorbis.protected_tables
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.invalidate_permissions();
+ALTER TABLE thorbis.protected_tables ENABLE ALWAYS TRIGGER truncate_protected_tables_invalidation;
+
 COMMENT ON TABLE thorbis.protected_tables IS 'Tables under thorbis.protect()';
 COMMENT ON COLUMN thorbis.protected_tables.table_id IS 'The table; follows it through renames';
 COMMENT ON COLUMN thorbis.protected_tables.resource IS 'Resource of the permissions that its policies ask for';
 COMMENT ON COLUMN thorbis.protected_tables.options IS 'Options given to thorbis.protect()';
 COMMENT ON COLUMN thorbis.protected_tables.protected_at IS 'When the protection was made or last changed';
 COMMENT ON COLUMN thorbis.protected_tables.protected_by IS 'Session user who did it';
+
+-- For users of tenants, who need to know what is kept about people and may not read the registry. It runs with the
+-- rights of its owner, because a grant on the registry would show the risks that were accepted as well. Tables and
+-- columns are the same for all tenants: no row here is anybody's data.
+CREATE VIEW thorbis.v_protected_tables AS
+SELECT p.table_id, p.resource, p.options - 'accept_risks' AS options
+FROM thorbis.protected_tables p
+    JOIN pg_class c ON c.oid = p.table_id;
+
+COMMENT ON VIEW thorbis.v_protected_tables IS
+    'The protected tables and their options, for everybody to read: shows nothing of any tenant';
+COMMENT ON COLUMN thorbis.v_protected_tables.table_id IS 'The table';
+COMMENT ON COLUMN thorbis.v_protected_tables.resource IS 'Resource of its permissions';
+COMMENT ON COLUMN thorbis.v_protected_tables.options IS
+    'Options given to thorbis.protect(), without the risks that were accepted';
 
 CREATE TABLE thorbis.bound_roles (
     role_name name NOT NULL,
@@ -101,3 +127,4 @@ COMMENT ON COLUMN thorbis.settings.noted_in IS
 -- The operator of all tenants dumps with this role.
 GRANT SELECT ON thorbis.migrations, thorbis.deployed_objects, thorbis.protected_tables, thorbis.bound_roles,
     thorbis.settings TO thorbis_platform;
+GRANT SELECT ON thorbis.v_protected_tables TO thorbis_app, thorbis_platform;

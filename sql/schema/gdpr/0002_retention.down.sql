@@ -1,0 +1,5 @@
+DROP TABLE gdpr.erasures;
+
+DROP TABLE gdpr.legal_holds;
+
+DROP TABLE gdpr.retention_policies;

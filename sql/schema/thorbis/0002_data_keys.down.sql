@@ -1,0 +1,3 @@
+DROP TABLE thorbis.key_rotations;
+
+DROP TABLE thorbis.data_keys;

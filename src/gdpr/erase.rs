@@ -1,0 +1,140 @@
+//! `thorbis.erase_subject`: the person becomes unreadable, the books stay.
+//!
+//! What is encrypted loses its key, in every copy; what stands in clear is emptied; rows stay where they are, so that
+//! orders keep their amounts. One transaction; again is no error.
+
+use crate::access::invalidation;
+use crate::gdpr::catalogue::{Person, PersonTable};
+use crate::gdpr::error::GdprError;
+use crate::gdpr::residue;
+use crate::pg::error::SqlError;
+use crate::pg::identity::ActingAs;
+use crate::pg::sql::{self, column, query_one};
+use crate::pii::data_keys;
+use crate::protect::table::Column;
+use pgrx::prelude::*;
+use pgrx::spi::quote_identifier;
+
+/// Stands in columns of text that must have a value.
+const ERASED: &str = "'[erased]'";
+
+/// One thing done: (object, action, count).
+pub type Step = (String, String, i64);
+
+/// Rows (object, action, count): what was done, or with `dry_run` would be.
+#[pg_extern(sql = false)]
+fn erase_subject(
+    kind: &str,
+    id: pgrx::Uuid,
+    dry_run: bool,
+) -> TableIterator<'static, (name!(object, String), name!(action, String), name!(count, i64))> {
+    let (person, tables) = Person::required("erase", kind, id);
+    refuse_under_hold(&person);
+    // While the values can still be read: copies in places that nobody catalogued are for people to look at.
+    let copies = residue::copies_elsewhere(&person, &tables);
+    let mut steps: Vec<Step> = tables.iter().filter_map(|table| empty(&person, table, dry_run)).collect();
+    let key = if dry_run {
+        data_keys::id_of_subject(person.tenant, &person.kind, person.id)
+    } else {
+        data_keys::destroy(person.tenant, &person.kind, person.id)
+    };
+    if key.is_some() {
+        steps.push(("thorbis.data_keys".into(), "destroy key".into(), 1));
+    }
+    if !dry_run && !steps.is_empty() {
+        log(&person, &steps, key);
+    }
+    steps.extend(copies.into_iter().map(|(object, count)| (object, "look at".into(), count)));
+    TableIterator::new(steps)
+}
+
+fn refuse_under_hold(person: &Person) {
+    let hold =
+        "SELECT coalesce(min(h.placed_at)::date::text, 'its beginning'), coalesce(min(h.reason), 'of the tenant')
+                  FROM shared.tenants t
+                  LEFT JOIN gdpr.legal_holds h ON h.tenant_id = t.id AND h.released_at IS NULL
+                       AND (h.subject_id IS NULL OR h.subject_id = $2 AND h.subject_kind = $3)
+                 WHERE t.id = $1 HAVING bool_or(t.legal_hold) OR count(h.id) > 0";
+    let [tenant, id] = person.arguments();
+    let found = as_owner_of("gdpr", "legal_holds", || {
+        query_one(hold, &[tenant, id, person.kind.as_str().into()], |row| {
+            (column::<String>(row, 1), column::<String>(row, 2))
+        })
+    });
+    if let Some((since, reason)) = found {
+        GdprError::Held { since, reason }.raise();
+    }
+}
+
+fn as_owner_of<R>(schema: &str, name: &str, body: impl FnOnce() -> R) -> R {
+    let table = invalidation::named(schema, name);
+    let Some(table) = table else { crate::deploy::error::DeployError::NotInstalled.raise() };
+    let _identity = ActingAs::owner(table.owner);
+    body()
+}
+
+/// Empties the person's columns in one table; None when there is nothing to empty.
+fn empty(person: &Person, table: &PersonTable, dry_run: bool) -> Option<Step> {
+    let mut assignments = Vec::new();
+    for pii in &table.entry.options.pii {
+        if pii.is_encrypted() {
+            assignments.extend(pii.companions().map(|name| (quote_identifier(name), "NULL".to_owned())));
+        } else if let Some(column) = table.table.column(&pii.column).filter(|c| !c.generated) {
+            assignments.push((quote_identifier(&pii.column), emptied(column)));
+        }
+    }
+    if assignments.is_empty() {
+        return None;
+    }
+    let differs: Vec<String> =
+        assignments.iter().map(|(name, value)| format!("t.{name}::text IS DISTINCT FROM ({value})::text")).collect();
+    let differs = differs.join(" OR ");
+    let count = table.count(person, &differs);
+    if count > 0 && !dry_run {
+        if table.is_person && table.table.column("deleted_at").is_some() {
+            assignments.push(("deleted_at".into(), "coalesce(deleted_at, now())".into()));
+        }
+        let set: Vec<String> = assignments.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let update = format!(
+            "UPDATE {} t SET {} WHERE {} AND ({differs})",
+            table.table.quoted(),
+            set.join(", "),
+            table.condition
+        );
+        table.as_owner(|| sql::run(&update, &person.arguments()));
+    }
+    (count > 0).then(|| (table.table.quoted(), "empty".into(), count))
+}
+
+/// What stands in a column of a person who was erased.
+pub fn emptied(column: &Column) -> String {
+    match (column.not_null, &column.default, column.data_type.as_str()) {
+        (false, ..) => "NULL".into(),
+        (true, Some(default), _) => default.clone(),
+        (true, None, "json" | "jsonb") => format!("'{{}}'::{}", column.data_type),
+        (true, None, "inet" | "cidr") => format!("'0.0.0.0'::{}", column.data_type),
+        (true, None, array) if array.ends_with("[]") => format!("'{{}}'::{array}"),
+        (true, None, _) => ERASED.into(),
+    }
+}
+
+/// Who was erased, without a word about them: numbers and ids, to repeat it after a backup is restored.
+fn log(person: &Person, steps: &[Step], key: Option<uuid::Uuid>) {
+    let [tenant, id] = person.arguments();
+    let objects: Vec<String> = steps.iter().map(|(object, ..)| object.clone()).collect();
+    let counts: Vec<i64> = steps.iter().map(|(.., count)| *count).collect();
+    as_owner_of("gdpr", "erasures", || {
+        sql::run(
+            "INSERT INTO gdpr.erasures (tenant_id, subject_kind, subject_id, counts, data_key_id)
+             SELECT $1, $3, $2, jsonb_object_agg(c.object, c.count), $6 FROM unnest($4, $5) AS c(object, count)",
+            &[
+                tenant,
+                id,
+                person.kind.as_str().into(),
+                objects.into(),
+                counts.into(),
+                key.map(crate::pg::uuid::to_pgrx).into(),
+            ],
+        );
+    });
+}

@@ -1,0 +1,140 @@
+//! `thorbis.residue_scan`: what is left of a person.
+
+use crate::access::invalidation;
+use crate::domain::envelope;
+use crate::gdpr::catalogue::{Person, PersonTable, as_owner};
+use crate::gdpr::erase::emptied;
+use crate::pg::identity::ActingAs;
+use crate::pg::sql::{column, query, query_one};
+use crate::pg::uuid as pg_uuid;
+use crate::pii::data_keys;
+use crate::pii::functions::Unchecked;
+use crate::protect::registry;
+use crate::protect::table::Table;
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use pgrx::spi::{quote_identifier, quote_literal};
+
+type Finding = (String, String, i64);
+
+/// Rows (object, finding, count). Findings: `not erased`, a catalogued column of the person that has a value; `envelope`
+/// and `unreadable envelope`, a ciphertext of theirs, whose key exists or not; `clear value`, one of `clear_values` or,
+/// while the key exists, of their encrypted values.
+#[pg_extern(sql = false)]
+fn residue_scan(
+    kind: &str,
+    id: pgrx::Uuid,
+    clear_values: Vec<Option<String>>,
+) -> TableIterator<'static, (name!(object, String), name!(finding, String), name!(count, i64))> {
+    let (person, tables) = Person::required("inspect", kind, id);
+    let mut findings: Vec<Finding> = tables.iter().flat_map(|table| not_erased(&person, table)).collect();
+    let key = data_keys::id_of_subject(person.tenant, &person.kind, person.id);
+    let (finding, keys) = match key {
+        Some(key) => ("envelope", vec![key]),
+        None => ("unreadable envelope", erased_keys(&person)),
+    };
+    let prefixes: Vec<String> = keys.into_iter().map(envelope::prefix).collect();
+    findings.extend(occurrences(&person, &prefixes, false).into_iter().map(|(o, n)| (o, finding.to_owned(), n)));
+    let mut values: Vec<String> = clear_values.into_iter().flatten().filter(|v| !v.trim().is_empty()).collect();
+    values.extend(encrypted_values(&person, &tables));
+    findings.extend(occurrences(&person, &values, true).into_iter().map(|(o, n)| (o, "clear value".to_owned(), n)));
+    TableIterator::new(findings)
+}
+
+/// The keys that were destroyed when the person was erased.
+fn erased_keys(person: &Person) -> Vec<uuid::Uuid> {
+    let Some(erasures) = invalidation::named("gdpr", "erasures") else { return Vec::new() };
+    let _identity = ActingAs::owner(erasures.owner);
+    let [tenant, id] = person.arguments();
+    query(
+        "SELECT data_key_id FROM gdpr.erasures
+          WHERE tenant_id = $1 AND subject_id = $2 AND subject_kind = $3 AND data_key_id IS NOT NULL",
+        &[tenant, id, person.kind.as_str().into()],
+        |row| pg_uuid::from_pgrx(column(row, 1)),
+    )
+}
+
+/// Places where the person's encrypted values stand in clear.
+pub fn copies_elsewhere(person: &Person, tables: &[PersonTable]) -> Vec<(String, i64)> {
+    occurrences(person, &encrypted_values(person, tables), true)
+}
+
+fn not_erased(person: &Person, table: &PersonTable) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for pii in &table.entry.options.pii {
+        let name = if pii.is_encrypted() { pii.encrypted() } else { pii.column.clone() };
+        let Some(column) = table.table.column(&name) else { continue };
+        let value = if pii.is_encrypted() { "NULL".into() } else { emptied(column) };
+        let differs = format!("t.{}::text IS DISTINCT FROM ({value})::text", quote_identifier(&name));
+        let count = table.count(person, &differs);
+        if count > 0 {
+            let object = format!("{}.{}", table.table.quoted(), quote_identifier(&name));
+            findings.push((object, "not erased".into(), count));
+        }
+    }
+    findings
+}
+
+/// The clear values of the person's encrypted columns, as long as they open.
+fn encrypted_values(person: &Person, tables: &[PersonTable]) -> Vec<String> {
+    let schema = crate::deploy::extension_schema();
+    let _unchecked = Unchecked::within(person.tenant);
+    let mut values = Vec::new();
+    for table in tables {
+        let options = &table.entry.options;
+        let Ok(key) = table.table.row_key(&options.tenant_column) else { continue };
+        for pii in options.encrypted() {
+            let (encrypted, key) = (quote_identifier(pii.encrypted()), quote_identifier(key));
+            let field = quote_literal(pii.field.as_deref().unwrap_or_default());
+            let select = format!(
+                "SELECT {schema}.decrypt_pii(t.{encrypted}, {field}, t.{key}::text) FROM {} t
+                  WHERE {} AND t.{encrypted} IS NOT NULL",
+                table.table.quoted(),
+                table.condition
+            );
+            values.extend(table.as_owner(|| query(&select, &person.arguments(), |row| column::<String>(row, 1))));
+        }
+    }
+    values
+}
+
+/// How many rows of the tenant have one of the texts in a column, for every column of protected tables that can hold
+/// text.
+fn occurrences(person: &Person, texts: &[String], any_case: bool) -> Vec<(String, i64)> {
+    let mut found = Vec::new();
+    if texts.is_empty() {
+        return found;
+    }
+    let fold = |text: &str| if any_case { format!("lower({text})") } else { text.to_owned() };
+    for entry in registry::all() {
+        let Ok(table) = Table::read(entry.table) else { continue };
+        let tenant = quote_identifier(&entry.options.tenant_column);
+        for name in text_columns(table.oid) {
+            let text = fold(&format!("t.{}::text", quote_identifier(&name)));
+            let count = format!(
+                "SELECT count(*) FROM {} t WHERE t.{tenant} = $1
+                    AND EXISTS (SELECT 1 FROM unnest($2) v WHERE position({} IN {text}) > 0)",
+                table.quoted(),
+                fold("v")
+            );
+            let args: [DatumWithOid; 2] = [pg_uuid::to_pgrx(person.tenant).into(), texts.to_vec().into()];
+            let rows = as_owner(table.oid, || query_one(&count, &args, |row| column::<i64>(row, 1))).unwrap_or(0);
+            if rows > 0 {
+                found.push((format!("{}.{}", table.quoted(), quote_identifier(name)), rows));
+            }
+        }
+    }
+    found
+}
+
+/// Columns of text and JSON, arrays and domains of these included.
+fn text_columns(table: pg_sys::Oid) -> Vec<String> {
+    query(
+        "SELECT a.attname::text FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+           LEFT JOIN pg_type e ON e.oid = coalesce(nullif(t.typelem, 0), nullif(t.typbasetype, 0), t.oid)
+          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+            AND (e.typcategory = 'S' OR e.typname IN ('json', 'jsonb'))",
+        &[table.into()],
+        |row| column(row, 1),
+    )
+}

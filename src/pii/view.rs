@@ -1,0 +1,158 @@
+//! `write_pii_view()`: writing through the view of clear values, so that an application can live with one relation.
+//!
+//! The statements run as the caller on the table: policies, grants and triggers hold as if they had been typed. Only
+//! columns that differ are written; here NULL removes a value, since the view shows whether there is one.
+
+use crate::pg::error::SqlError;
+use crate::pg::function::{guarded, text_datum};
+use crate::pg::trigger::{Firing, Trigger, TriggerError, TriggerRow};
+use crate::v1_function;
+use pgrx::pg_sys;
+use pgrx::spi::quote_identifier;
+use std::ffi::CString;
+
+v1_function!(
+    /// INSTEAD OF INSERT OR UPDATE OR DELETE FOR EACH ROW. Arguments: the table, quoted; its tenant and key columns; the
+    /// number of encrypted columns, these, and then the other columns that can be written.
+    thorbis_write_pii_view, pg_finfo_thorbis_write_pii_view, |fcinfo| {
+    guarded(|| {
+        // SAFETY: called by PostgreSQL as declared.
+        let trigger = unsafe { Trigger::of(fcinfo, Firing::InsteadOfRow) };
+        let write = Write::of(&trigger);
+        let done = if trigger.is_insert() {
+            write.insert()
+        } else if trigger.is_delete() {
+            write.delete()
+        } else {
+            write.update()
+        };
+        // A row that a policy hid, or that is gone, counts as not written.
+        let row = if trigger.is_delete() { trigger.old() } else { trigger.new_row() };
+        if done { pg_sys::Datum::from(row.as_ptr()) } else { pg_sys::Datum::from(0) }
+    })
+});
+
+struct Write<'a> {
+    trigger: &'a Trigger<'a>,
+    table: &'a str,
+    keys: [&'a str; 2],
+    encrypted: Vec<&'a str>,
+    plain: Vec<&'a str>,
+}
+
+/// A statement's parameters.
+#[derive(Default)]
+struct Parameters {
+    types: Vec<pg_sys::Oid>,
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<std::ffi::c_char>,
+}
+
+impl Parameters {
+    /// Returns its place in the text.
+    fn push(&mut self, of: pg_sys::Oid, value: Option<pg_sys::Datum>) -> String {
+        self.types.push(of);
+        self.nulls.push(if value.is_none() { b'n' } else { b' ' } as _);
+        self.values.push(value.unwrap_or(pg_sys::Datum::from(0)));
+        format!("${}", self.types.len())
+    }
+}
+
+impl<'a> Write<'a> {
+    fn of(trigger: &'a Trigger<'a>) -> Write<'a> {
+        let arguments = trigger.arguments();
+        let parsed = match arguments.as_slice() {
+            [table, tenant, key, count, columns @ ..] => {
+                let count = count.parse::<usize>().ok().filter(|count| *count <= columns.len());
+                count.map(|count| (*table, [*tenant, *key], columns.split_at(count)))
+            }
+            _ => None,
+        };
+        let Some((table, keys, (encrypted, plain))) = parsed else {
+            let (table, column) = (trigger.table_name(), String::new());
+            TriggerError::NoColumn { table, column }.raise()
+        };
+        Write { trigger, table, keys, encrypted: encrypted.to_vec(), plain: plain.to_vec() }
+    }
+
+    fn insert(&self) -> bool {
+        let (mut parameters, mut columns, mut places) = (Parameters::default(), Vec::new(), Vec::new());
+        for name in self.encrypted.iter().chain(&self.plain) {
+            places.push(self.bind(&mut parameters, self.trigger.new_row(), name));
+            columns.push(quote_identifier(name));
+        }
+        let (columns, places) = (columns.join(", "), places.join(", "));
+        run(&format!("INSERT INTO {} ({columns}) VALUES ({places})", self.table), &mut parameters)
+    }
+
+    fn update(&self) -> bool {
+        let changed = self.trigger.changed_columns();
+        let mut parameters = Parameters::default();
+        let mut assignments = Vec::new();
+        for name in self.encrypted.iter().chain(&self.plain).filter(|name| changed.iter().any(|c| c == *name)) {
+            let place = if self.encrypted.contains(name) && self.trigger.is_null(self.trigger.new_row(), name) {
+                self.removal(&mut parameters, name)
+            } else {
+                self.bind(&mut parameters, self.trigger.new_row(), name)
+            };
+            assignments.push(format!("{} = {place}", quote_identifier(name)));
+        }
+        if assignments.is_empty() {
+            return true;
+        }
+        let condition = self.condition(&mut parameters);
+        run(&format!("UPDATE {} SET {} WHERE {condition}", self.table, assignments.join(", ")), &mut parameters)
+    }
+
+    fn delete(&self) -> bool {
+        let mut parameters = Parameters::default();
+        let condition = self.condition(&mut parameters);
+        run(&format!("DELETE FROM {} WHERE {condition}", self.table), &mut parameters)
+    }
+
+    fn condition(&self, parameters: &mut Parameters) -> String {
+        let terms = self.keys.map(|name| {
+            let place = self.bind(parameters, self.trigger.old(), name);
+            format!("{} OPERATOR(pg_catalog.=) {place}", quote_identifier(name))
+        });
+        terms.join(" AND ")
+    }
+
+    fn bind(&self, parameters: &mut Parameters, row: TriggerRow, name: &str) -> String {
+        let (attribute, of) = self.trigger.any_column(name);
+        parameters.push(of, self.trigger.value(row, attribute))
+    }
+
+    /// What the table's trigger takes for "remove it".
+    fn removal(&self, parameters: &mut Parameters, name: &str) -> String {
+        match self.trigger.any_column(name).1 {
+            of @ (pg_sys::JSONOID | pg_sys::JSONBOID) => {
+                let place = parameters.push(pg_sys::TEXTOID, Some(text_datum("null")));
+                format!("{place}::pg_catalog.{}", if of == pg_sys::JSONOID { "json" } else { "jsonb" })
+            }
+            _ => parameters.push(pg_sys::TEXTOID, Some(text_datum(""))),
+        }
+    }
+}
+
+/// Runs one statement as the caller; whether it touched a row.
+fn run(sql: &str, parameters: &mut Parameters) -> bool {
+    let sql = CString::new(sql).expect("SQL text");
+    // SAFETY: types, values and nulls have one element a parameter; SPI_finish frees what the statement needed.
+    unsafe {
+        pg_sys::SPI_connect();
+        let code = pg_sys::SPI_execute_with_args(
+            sql.as_ptr(),
+            parameters.types.len() as i32,
+            parameters.types.as_mut_ptr(),
+            parameters.values.as_mut_ptr(),
+            parameters.nulls.as_ptr(),
+            false,
+            0,
+        );
+        assert!(code > 0, "a statement of our own runs");
+        let touched = pg_sys::SPI_processed > 0;
+        pg_sys::SPI_finish();
+        touched
+    }
+}
