@@ -71,6 +71,13 @@ COMMENT ON FUNCTION encrypt_customer_pii() IS 'encrypt_pii_columns() on shared.c
 REVOKE ALL ON FUNCTION encrypt_customer_pii() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION encrypt_customer_pii() TO thorbis_owner;
 
+CREATE FUNCTION delete_tenant_keys() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'thorbis_delete_tenant_keys';
+COMMENT ON FUNCTION delete_tenant_keys() IS
+    'AFTER DELETE row trigger on shared.tenants: destroys the data keys of the tenant, so that no copy of its personal data can be read';
+REVOKE ALL ON FUNCTION delete_tenant_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION delete_tenant_keys() TO thorbis_owner;
+
 CREATE FUNCTION write_pii_view() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'thorbis_write_pii_view';
 COMMENT ON FUNCTION write_pii_view() IS

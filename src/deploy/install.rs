@@ -149,10 +149,10 @@ mod tests {
         assert_eq!(Spi::get_one::<String>(states).unwrap().as_deref(), Some("current"));
         let again = "SELECT count(*) FROM thorbis.install()";
         assert_eq!(Spi::get_one::<i64>(again).unwrap(), Some(0));
-        Spi::run("ALTER TABLE shared.customers DROP COLUMN phone").unwrap();
-        Spi::run("ALTER TABLE shared.customers ADD COLUMN nickname text").unwrap();
+        Spi::run("ALTER TABLE shared.locations DROP COLUMN phone").unwrap();
+        Spi::run("ALTER TABLE shared.locations ADD COLUMN nickname text").unwrap();
         let drift = "SELECT detail FROM thorbis.status() WHERE state = 'drifted'";
-        assert_eq!(Spi::get_one::<String>(drift).unwrap().as_deref(), Some("column shared.customers.phone is missing"));
+        assert_eq!(Spi::get_one::<String>(drift).unwrap().as_deref(), Some("column shared.locations.phone is missing"));
     }
 
     #[pg_test]

@@ -32,4 +32,8 @@ UNION ALL
 SELECT 'trigger', rel.name || ' ' || quote_ident(t.tgname),
        pg_get_triggerdef(t.oid) || ' enabled ' || t.tgenabled::text
   FROM rel JOIN pg_trigger t ON t.tgrelid = rel.oid WHERE NOT t.tgisinternal
+UNION ALL
+SELECT 'function', p.oid::regprocedure::text, pg_get_functiondef(p.oid)
+  FROM s JOIN pg_proc p ON p.pronamespace = s.oid AND p.prokind IN ('f', 'p')
+ WHERE NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 ORDER BY 1, 2

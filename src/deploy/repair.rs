@@ -9,6 +9,9 @@ const LIBRARY: &str = "thorbis_db";
 /// Settings that decide who is asking: a database that forgets them would trust other sources.
 const OWN_SETTINGS: [&str; 2] = ["thorbis.context_mode", "thorbis.tenant_claim"];
 
+/// Trigger functions that must fire for replicated rows too.
+const ALWAYS: [&str; 3] = ["invalidate_permissions", "encrypt_pii_columns", "encrypt_customer_pii"];
+
 /// Rows: the statements that were run, none when nothing was missing.
 #[pg_extern(sql = false)]
 fn repair() -> SetOfIterator<'static, String> {
@@ -136,8 +139,9 @@ fn database() -> String {
 
 /// Our triggers that are disabled, and those that must fire for replicated rows too but would not.
 fn triggers() -> Vec<String> {
+    let always: Vec<String> = ALWAYS.iter().map(|name| (*name).to_owned()).collect();
     query(
-        "SELECT CASE WHEN p.proname = 'invalidate_permissions' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END,
+        "SELECT CASE WHEN p.proname = ANY ($1) THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END,
                 format('%I.%I', n.nspname, c.relname), t.tgname::text
            FROM pg_trigger t
            JOIN pg_proc p ON p.oid = t.tgfoid
@@ -146,9 +150,9 @@ fn triggers() -> Vec<String> {
            JOIN pg_class c ON c.oid = t.tgrelid
            JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE NOT t.tgisinternal
-            AND (t.tgenabled IN ('D', 'R') OR p.proname = 'invalidate_permissions' AND t.tgenabled <> 'A')
+            AND (t.tgenabled IN ('D', 'R') OR p.proname = ANY ($1) AND t.tgenabled <> 'A')
           ORDER BY 2, 3",
-        &[],
+        &[always.into()],
         |row| {
             let (action, table, trigger): (String, String, String) = (column(row, 1), column(row, 2), column(row, 3));
             format!("ALTER TABLE {table} {action} TRIGGER {}", quote_identifier(trigger))

@@ -10,10 +10,27 @@ pub fn derived(prefix: &str, table: &str, suffix: &str) -> String {
     if whole.len() <= MAX_BYTES {
         return whole;
     }
-    let digest = &crate::domain::plan::checksum(table)[..8];
-    let room = MAX_BYTES - prefix.len() - suffix.len() - digest.len() - 1;
-    let cut = (0..=room).rev().find(|&i| table.is_char_boundary(i)).unwrap_or(0);
-    format!("{prefix}{}_{digest}{suffix}", &table[..cut])
+    let digest = |text: &str| format!("_{}", &crate::domain::plan::checksum(text)[..8]);
+    match (MAX_BYTES - digest("").len()).checked_sub(prefix.len() + suffix.len()) {
+        Some(room) => format!("{prefix}{}{}{suffix}", cut(table, room), digest(table)),
+        // A suffix with a long name of a column in it.
+        None => format!("{}{}", cut(&whole, MAX_BYTES - digest("").len()), digest(&whole)),
+    }
+}
+
+/// The beginning of a text, in whole letters.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..(0..=bytes.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)]
+}
+
+/// The column with the envelopes of an encrypted column.
+pub fn encrypted_column(column: &str) -> String {
+    derived("", column, "_encrypted")
+}
+
+/// The column with its blind index.
+pub fn blind_index_column(column: &str) -> String {
+    derived("", column, "_bidx")
 }
 
 /// A resource or action name, as policies and permissions use it: lower-case words joined by underscores.
@@ -44,6 +61,15 @@ mod tests {
         let (a, b) = (format!("{}a", "é".repeat(31)), format!("{}b", "é".repeat(31)));
         let (a, b) = (derived("idx_", &a, "_tenant_id"), derived("idx_", &b, "_tenant_id"));
         assert!(a.len() <= MAX_BYTES && b.len() <= MAX_BYTES && a != b, "{a} {b}");
+    }
+
+    #[test]
+    fn long_suffixes_fit_too() {
+        let (a, b) = ("y".repeat(62), format!("{}z", "y".repeat(61)));
+        let names = [&a, &b].map(|column| derived("", &"t".repeat(63), &format!("_{column}_encrypted_check")));
+        assert!(names.iter().all(|name| name.len() <= MAX_BYTES) && names[0] != names[1], "{names:?}");
+        assert_ne!(encrypted_column(&a), encrypted_column(&b));
+        assert_eq!(encrypted_column("email"), "email_encrypted");
     }
 
     #[test]

@@ -151,6 +151,14 @@ pub fn destroy(tenant: Uuid, kind: &str, id: Uuid) -> Option<Uuid> {
     Some(key)
 }
 
+/// Destroys every key of a tenant.
+pub fn destroy_all(tenant: Uuid) {
+    let delete = "DELETE FROM thorbis.data_keys WHERE tenant_id = $1";
+    fresh::write(indexes().table.owner, delete, &[Arg::Uuid(tenant)]);
+    invalidation::announce();
+    forget();
+}
+
 /// What finds equal values of a field within a tenant.
 pub fn blind_index(tenant: Uuid, field: &str) -> BlindIndex {
     index_under(&of_tenant(tenant), field)

@@ -13,6 +13,7 @@ use crate::pg::cell::BackendCell;
 use crate::pg::error::SqlError;
 use crate::pg::function::{argument, bytes_datum, guarded, null, text_datum, with_text};
 use crate::pg::identity;
+use crate::pg::settings_scope::SettingsScope;
 use crate::pg::uuid::from_datum;
 use crate::pii::data_keys::{self, DataKey};
 use crate::pii::error::PiiError;
@@ -64,21 +65,31 @@ static UNCHECKED: BackendCell<Cell<Option<Scope>>> = BackendCell::new(Cell::new(
 type Scope = Option<Uuid>;
 
 /// While it lives, SQL of our own may decrypt without the permission: an export is allowed by another one.
-pub struct Unchecked(Option<Scope>);
+pub struct Unchecked {
+    before: Option<Scope>,
+    _serial: SettingsScope,
+}
 
 impl Unchecked {
     pub fn within(tenant: Uuid) -> Unchecked {
-        Unchecked(UNCHECKED.replace(Some(Some(tenant))))
+        Self::begin(Some(tenant))
     }
 
     pub fn everywhere() -> Unchecked {
-        Unchecked(UNCHECKED.replace(Some(None)))
+        Self::begin(None)
+    }
+
+    fn begin(scope: Scope) -> Unchecked {
+        let serial = SettingsScope::pinned_path();
+        // Parallel workers would not know of it.
+        serial.set("max_parallel_workers_per_gather", "0");
+        Unchecked { before: UNCHECKED.replace(Some(scope)), _serial: serial }
     }
 }
 
 impl Drop for Unchecked {
     fn drop(&mut self) {
-        UNCHECKED.set(self.0);
+        UNCHECKED.set(self.before);
     }
 }
 

@@ -117,26 +117,32 @@ fn read_file(file: &str) -> Result<Zeroizing<String>, KeyringError> {
     Ok(text)
 }
 
-/// The child is ended with everything it started when it takes too long or the query is cancelled.
+/// A command that runs. Dropped, it is ended with everything it started.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            // SAFETY: the process group is the child's own.
+            unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
+            let _gone = self.0.wait();
+        }
+    }
+}
+
 fn run(command: &str) -> Result<Zeroizing<String>, KeyringError> {
     let failed = |reason: String| KeyringError::Command(reason);
-    let mut child = Command::new("/bin/sh")
+    let child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         // What it complains about could hold the keyring.
         .stderr(Stdio::null())
         .process_group(0)
-        .spawn()
-        .map_err(|error| failed(error.kind().to_string()))?;
-    let output = read_until_closed(&mut child);
-    if output.is_none() {
-        // SAFETY: the process group is the child's own.
-        unsafe { libc::kill(-(child.id() as i32), libc::SIGKILL) };
-    }
-    let status = child.wait().map_err(|error| failed(error.kind().to_string()))?;
-    pgrx::check_for_interrupts!();
-    let output = output.ok_or_else(|| failed("it printed nothing in time".into()))?;
+        .spawn();
+    let mut running = Running(child.map_err(|error| failed(error.kind().to_string()))?);
+    let output = read_until_closed(&mut running.0).ok_or_else(|| failed("it printed nothing usable in time".into()))?;
+    let status = running.0.wait().map_err(|error| failed(error.kind().to_string()))?;
     if !status.success() {
         return Err(failed(status.to_string()));
     }
@@ -144,15 +150,15 @@ fn run(command: &str) -> Result<Zeroizing<String>, KeyringError> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// None when it takes too long, prints too much, or somebody interrupts.
+/// None when it takes too long or prints too much. Somebody who cancels the query gets their own error.
 fn read_until_closed(child: &mut Child) -> Option<Zeroizing<Vec<u8>>> {
     let mut pipe = child.stdout.take()?;
     let deadline = Instant::now() + COMMAND_TIMEOUT;
     let mut output = Zeroizing::new(Vec::with_capacity(16 << 10));
     let mut buffer = Zeroizing::new([0u8; 4096]);
     loop {
-        // SAFETY: flags of the process, set by its signal handlers.
-        if unsafe { pg_sys::InterruptPending } != 0 || Instant::now() > deadline || output.len() as u64 > MOST_BYTES {
+        pgrx::check_for_interrupts!();
+        if Instant::now() > deadline || output.len() as u64 > MOST_BYTES {
             return None;
         }
         let mut ready = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };

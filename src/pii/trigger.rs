@@ -3,7 +3,9 @@
 //!
 //! Writing NULL leaves a value as it is, '' removes it. The trigger fires for replicated rows too (ENABLE ALWAYS).
 
+use crate::access::invalidation;
 use crate::context::current;
+use crate::domain::names;
 use crate::domain::personal::Kind;
 use crate::pg::error::SqlError;
 use crate::pg::function::{bytes_datum, guarded, text_datum, with_text, written};
@@ -16,6 +18,19 @@ use crate::v1_function;
 use pgrx::{PgMemoryContexts, pg_sys};
 use std::rc::Rc;
 use uuid::Uuid;
+
+v1_function!(
+    /// AFTER DELETE FOR EACH ROW on `shared.tenants`: without its keys, nothing of a purged tenant can be read anywhere.
+    thorbis_delete_tenant_keys, pg_finfo_thorbis_delete_tenant_keys, |fcinfo| {
+    guarded(|| {
+        // SAFETY: called by PostgreSQL as declared.
+        let trigger = unsafe { Trigger::of(fcinfo, Firing::AfterRow) };
+        if let Some(tenant) = trigger.uuid(trigger.old(), "id") {
+            data_keys::destroy_all(tenant);
+        }
+        trigger.unchanged()
+    })
+});
 
 v1_function!(
     /// BEFORE INSERT OR UPDATE FOR EACH ROW. Arguments: tenant column, key column, kind of subject, subject column (both
@@ -74,9 +89,9 @@ impl Layout {
                 name: (*name).into(),
                 kind: Kind::of(kind).unwrap_or_default(),
                 plain: trigger.any_column(name),
-                encrypted: trigger.required_column(&format!("{name}_encrypted"), ColumnType::Text),
+                encrypted: trigger.required_column(&names::encrypted_column(name), ColumnType::Text),
                 blind_index: (*index == "index")
-                    .then(|| trigger.required_column(&format!("{name}_bidx"), ColumnType::Bytea)),
+                    .then(|| trigger.required_column(&names::blind_index_column(name), ColumnType::Bytea)),
             })
         };
         Layout {
@@ -114,6 +129,8 @@ fn encrypt(trigger: &Trigger, layout: &Layout) -> pg_sys::Datum {
     if !operator && current::get().tenant != Some(owner.tenant) && !acts_as_owner(trigger) {
         return trigger.unchanged();
     }
+    // A person's key that was destroyed meanwhile must not encrypt anything more.
+    invalidation::refresh();
     let before = trigger.is_update().then(|| layout.owner(trigger, trigger.old())).flatten();
     let mut row = Row { trigger, layout, owner, before, key: None, changes: Vec::new() };
     for column in &layout.columns {
@@ -146,7 +163,7 @@ impl Row<'_> {
         if trigger.is_insert() && !operator {
             let companions = [Some(column.encrypted), column.blind_index];
             if companions.into_iter().flatten().any(given) && !acts_as_owner(trigger) {
-                let (table, column) = (trigger.table_name(), format!("{}_encrypted", column.name));
+                let (table, column) = (trigger.table_name(), names::encrypted_column(&column.name));
                 PiiError::CiphertextGiven { table, column }.raise();
             }
         }

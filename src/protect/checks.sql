@@ -161,6 +161,32 @@ SELECT 'warning', 'foreign_triggers', t.tgrelid::regclass::text || ' ' || quote_
  WHERE NOT t.tgisinternal AND t.tgrelid IN (SELECT oid FROM protected)
    AND EXISTS (SELECT 1 FROM aclexplode(n.nspacl) a JOIN app ON app.oid = a.grantee WHERE a.privilege_type = 'CREATE')
 UNION ALL
+-- What is not classified is not exported, not erased, and not looked for.
+SELECT 'warning', 'unclassified_column', format('%s.%I', p.table_id::regclass, a.attname),
+       'can hold personal data, and nobody said whether it does',
+       'Name it in the option pii or not_personal of thorbis.protect().'
+  FROM thorbis.protected_tables p
+  JOIN pg_attribute a ON a.attrelid = p.table_id AND a.attnum > 0 AND NOT a.attisdropped
+  JOIN pg_type t ON t.oid = a.atttypid
+  -- What an array holds, and what a domain stands for.
+  LEFT JOIN pg_type e ON e.oid = coalesce(nullif(t.typelem, 0), nullif(t.typbasetype, 0), t.oid)
+ WHERE (e.typcategory = 'S' AND e.typname <> 'char' OR e.typname IN ('json', 'jsonb', 'inet', 'cidr', 'citext') OR t.typname = 'name')
+   AND NOT coalesce(p.options -> 'not_personal' ? a.attname, false)
+   AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(p.options -> 'pii') c
+                    WHERE a.attname IN (c ->> 'column', CASE c ->> 'method' WHEN 'encrypt' THEN c ->> 'column' || '_encrypted' END))
+UNION ALL
+SELECT 'warning', 'logged_parameters', quote_ident(s.name), 'parameters of statements get into the server log, personal data among them',
+       format('ALTER SYSTEM SET %I = 0; SELECT pg_reload_conf();', s.name)
+  FROM pg_settings s
+ WHERE s.setting <> '0'
+   AND (s.name = 'log_parameter_max_length_on_error'
+        OR s.name = 'log_parameter_max_length'
+           AND EXISTS (SELECT 1 FROM pg_settings l WHERE l.name = 'log_statement' AND l.setting IN ('mod', 'all')
+                          OR l.name IN ('log_min_duration_statement', 'log_min_duration_sample') AND l.setting <> '-1'
+                          OR l.name = 'log_duration' AND l.setting = 'on'
+                          OR l.name = 'log_transaction_sample_rate' AND l.setting <> '0'))
+   AND EXISTS (SELECT 1 FROM thorbis.protected_tables p WHERE p.options @> '{"pii": [{"method": "encrypt"}]}')
+UNION ALL
 SELECT 'notice', 'temporary_tables', quote_ident(d.datname), 'everybody may create temporary tables, which shadow names in pooled sessions; thorbis.import_rows() from a temporary table needs them',
        format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC;', d.datname)
   FROM pg_database d WHERE d.datname = current_database() AND has_database_privilege('thorbis_app', d.oid, 'TEMPORARY')

@@ -1,10 +1,11 @@
 //! `thorbis.doctor`: the live database against the rules.
 
 use crate::deploy::{manifest, objects, repair};
+use crate::pg::error::SqlError;
 use crate::pg::sql::{column, query, query_one};
 use crate::protect::error::ProtectError;
 use crate::protect::table::{Table, qualified_name};
-use crate::protect::{plan, policies, registry, risks};
+use crate::protect::{pii, plan, policies, registry, risks};
 use pgrx::prelude::*;
 use pgrx::spi::quote_literal;
 
@@ -25,8 +26,12 @@ fn doctor() -> TableIterator<
     crate::deploy::require_installed();
     let mut findings = Vec::new();
     library(&mut findings);
-    for entry in registry::all() {
-        table(&entry, &mut findings);
+    let entries = registry::all();
+    for entry in &entries {
+        table(entry, &mut findings);
+    }
+    if entries.iter().any(|entry| entry.options.encrypted().next().is_some()) {
+        keyring(&mut findings);
     }
     deployment(&mut findings);
     findings.extend(database());
@@ -121,6 +126,11 @@ fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
         });
         options.accept_risks.push(risk.code);
     }
+    for column in pii::in_clear(&table, &options) {
+        let detail = format!("column \"{column}\" is to be encrypted and holds values in clear");
+        let remedy = format!("SELECT thorbis.encrypt_existing({});", quote_literal(&name));
+        findings.push(finding("error", "plaintext_rows", name.clone(), detail, &remedy));
+    }
     match plan::missing(&table, &entry.resource, &options, None) {
         Ok(missing) => findings.extend(missing.into_iter().map(|statement| {
             // Without a grant something does not work; nothing is open.
@@ -129,6 +139,13 @@ fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
         })),
         Err(ProtectError::Risks { .. }) => {}
         Err(error) => findings.push(finding("error", "unprotectable", name, error.to_string(), &remedy)),
+    }
+}
+
+/// Encrypted columns without a keyring can be neither read nor written.
+fn keyring(findings: &mut Vec<Finding>) {
+    if let Some(problem) = crate::pii::keyring::problem() {
+        findings.push(finding("error", "keyring", "database", problem.to_string(), &problem.hint()));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The options of `thorbis.protect()` about personal data: which columns hold it, whose it is.
 
+use crate::domain::names;
 use crate::domain::personal::Kind;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -91,12 +92,12 @@ impl PiiColumn {
 
     /// The column with the envelopes.
     pub fn encrypted(&self) -> String {
-        format!("{}_encrypted", self.column)
+        names::encrypted_column(&self.column)
     }
 
     /// The column with the blind index, if there is one.
     pub fn blind_index(&self) -> Option<String> {
-        (self.is_encrypted() && self.index).then(|| format!("{}_bidx", self.column))
+        (self.is_encrypted() && self.index).then(|| names::blind_index_column(&self.column))
     }
 
     /// The columns that stand for this one at rest.

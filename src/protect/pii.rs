@@ -229,10 +229,15 @@ pub fn views(table: &Table, resource: &str, options: &Options) -> Result<Vec<Str
 fn shown(table: &Table, options: &Options) -> Vec<Column> {
     let companions: Vec<String> = options.companions().collect();
     let mut columns: Vec<Column> = table.columns.iter().filter(|c| !companions.contains(&c.name)).cloned().collect();
-    if table.column(&options.tenant_column).is_none() {
-        let default = Some(format!("{}.get_current_tenant_id()", extension_schema()));
-        let name = options.tenant_column.clone();
-        columns.push(Column { name, data_type: "uuid".into(), not_null: true, default, generated: false });
+    // As the plan makes it, or leaves it: with the current tenant as its default.
+    let default = Some(format!("{}.get_current_tenant_id()", extension_schema()));
+    match columns.iter_mut().find(|c| c.name == options.tenant_column) {
+        Some(tenant) if table.primary_key != [tenant.name.clone()] => tenant.default = default,
+        Some(_) => {}
+        None => {
+            let name = options.tenant_column.clone();
+            columns.push(Column { name, data_type: "uuid".into(), not_null: true, default, generated: false });
+        }
     }
     columns
 }

@@ -55,6 +55,10 @@ CREATE TRIGGER truncate_tenants_invalidation
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.invalidate_permissions();
 ALTER TABLE shared.tenants ENABLE ALWAYS TRIGGER truncate_tenants_invalidation;
 
+CREATE TRIGGER delete_tenants_keys
+    AFTER DELETE ON shared.tenants
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.delete_tenant_keys();
+
 COMMENT ON TABLE shared.tenants IS
     'One row per business that uses the platform. Made by thorbis.create_tenant(), read and updated by its own users';
 COMMENT ON COLUMN shared.tenants.id IS 'Identifies the tenant: every tenant_id is one of these';

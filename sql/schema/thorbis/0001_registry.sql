@@ -36,7 +36,7 @@ CREATE TABLE thorbis.deployed_objects (
 COMMENT ON TABLE thorbis.deployed_objects IS
     'Objects that migrations made, as they were deployed: thorbis.status() compares the database with them';
 COMMENT ON COLUMN thorbis.deployed_objects.module IS 'Module that owns the object';
-COMMENT ON COLUMN thorbis.deployed_objects.kind IS 'table, column, constraint, index, policy, trigger or view';
+COMMENT ON COLUMN thorbis.deployed_objects.kind IS 'table, column, constraint, index, policy, trigger, view or function';
 COMMENT ON COLUMN thorbis.deployed_objects.identity IS 'Qualified name of the object';
 COMMENT ON COLUMN thorbis.deployed_objects.definition IS 'Definition as PostgreSQL printed it after the deployment';
 COMMENT ON COLUMN thorbis.deployed_objects.server_major IS
