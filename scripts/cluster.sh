@@ -10,12 +10,16 @@
 # Starting what runs and stopping what does not are no errors. Clusters live in $THORBIS_RUN_DIR (lib.sh: run_dir).
 # Who may connect: the superuser `postgres` only through the socket, whose directory only the server's user and root
 # can enter; every other role also at 127.0.0.1, without a password. These are clusters to try and to test with.
+#
+# Each has a development keyring (keyring.json, one random key) beside its data, made at the first start and deleted with
+# it; a standby reads that of its primary. Production keyrings are made otherwise: docs/SECURITY.md.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 load_pg
 
 RUN=$(run_dir)
 data_of() { printf '%s' "$RUN/$1/data"; }
 env_of()  { printf '%s' "$RUN/$1/env"; }
+conf_of() { printf '%s' "$(data_of "$1")/thorbis.conf"; }
 
 check_name() {
   [[ ${1:-} =~ ^[a-z0-9][a-z0-9_-]*$ ]] || die "a cluster's name is made of a-z, 0-9, - and _, not '${1:-}'"
@@ -48,16 +52,34 @@ socket_dir() {
   printf '%s' "$dir"
 }
 
+# A standby has none of its own: its settings name that of its primary.
+keyring_of() {
+  local own=$RUN/$1/keyring.json named=
+  as_pg test -e "$own" || named=$(as_pg sed -n "s/^thorbis.keyring_file = '\(.*\)'$/\1/p" "$(conf_of "$1")" 2>/dev/null || true)
+  named=${named%%$'\n'*}
+  if [ -n "$named" ] && as_pg test -e "$named"; then printf '%s' "$named"; else printf '%s' "$own"; fi
+}
+
+# Renamed into its place when it is whole, so that no start that was interrupted leaves half a key.
+make_keyring() {
+  as_pg test -e "$1" && return 0
+  # shellcheck disable=SC2016 # expanded by the shell of the server's user: the key is in nobody's arguments
+  as_pg sh -c 'umask 077
+    key=$(head -c 32 /dev/urandom | base64 | tr -d "\n")
+    printf "{\"active\": \"dev-1\", \"keys\": {\"dev-1\": \"%s\"}}\n" "$key" > "$1.new" && mv "$1.new" "$1"' sh "$1"
+}
+
 # The settings of one start: rewritten each time, included at the end of postgresql.conf.
 write_settings() {
-  local name=$1 port=$2 socket=$3; shift 3
+  local name=$1 port=$2 socket=$3 keyring=$4; shift 4
   {
     printf "listen_addresses = '127.0.0.1'\nport = %s\nunix_socket_directories = '%s'\n" "$port" "$socket"
     printf "shared_buffers = '64MB'\nlogging_collector = off\nlog_line_prefix = '%%m [%%p] %%u@%%d '\n"
     printf "cluster_name = 'thorbis-%s'\ntimezone = 'UTC'\nlog_timezone = 'UTC'\n" "$name"
+    printf "thorbis.keyring_file = '%s'\n" "$keyring"
     local setting
     for setting in "$@"; do printf "%s = '%s'\n" "${setting%%=*}" "${setting#*=}"; done
-  } | as_pg tee "$(data_of "$name")/thorbis.conf" >/dev/null
+  } | as_pg tee "$(conf_of "$name")" >/dev/null
 }
 
 init_data() {
@@ -75,11 +97,11 @@ HBA
 }
 
 launch() {
-  local name=$1 wanted=$2 data log socket port attempt; shift 2
+  local name=$1 wanted=$2 keyring=$3 data log socket port attempt; shift 3
   data=$(data_of "$name") log=$RUN/$name/log socket=$(socket_dir "$name")
   for attempt in 1 2 3; do
     port=$(pick_port "$wanted")
-    write_settings "$name" "$port" "$socket" "$@"
+    write_settings "$name" "$port" "$socket" "$keyring" "$@"
     # A clean environment: what the caller happens to have set is not the server's.
     if as_pg env -i PATH="$PATH" ${LD_LIBRARY_PATH:+LD_LIBRARY_PATH="$LD_LIBRARY_PATH"} \
         "$PG_BIN/pg_ctl" -D "$data" -l "$log" -w -t 60 start >/dev/null 2>&1; then
@@ -95,7 +117,7 @@ launch() {
 }
 
 start() {
-  local name=$1 port=${2:-auto} version; check_name "$name"
+  local name=$1 port=${2:-auto} version keyring; check_name "$name"
   shift $(($# > 1 ? 2 : 1))
   if running "$name"; then cat "$(env_of "$name")"; return 0; fi
   if as_pg test -f "$(data_of "$name")/PG_VERSION"; then
@@ -105,12 +127,14 @@ start() {
   else
     init_data "$name"
   fi
-  launch "$name" "$port" "$@"
+  keyring=$(keyring_of "$name")
+  make_keyring "$keyring"
+  launch "$name" "$port" "$keyring" "$@"
   cat "$(env_of "$name")"
 }
 
 standby() {
-  local name=$1 primary=$2; check_name "$name"; check_name "$primary"; shift 2
+  local name=$1 primary=$2 keyring; check_name "$name"; check_name "$primary"; shift 2
   running "$primary" || die "the primary '$primary' does not run"
   if running "$name"; then cat "$(env_of "$name")"; return 0; fi
   # shellcheck disable=SC1090
@@ -119,7 +143,8 @@ standby() {
    as_pg chmod 755 "$RUN/$name"
    say "copying '$primary' to the standby '$name'"
    as_pg "$PG_BIN/pg_basebackup" -h "$PGHOST" -p "$PGPORT" -U postgres -D "$(data_of "$name")" -R -X stream -c fast)
-  launch "$name" auto "$@"
+  keyring=$(keyring_of "$primary")
+  launch "$name" auto "$keyring" "$@"
   cat "$(env_of "$name")"
 }
 
@@ -152,5 +177,5 @@ case $verb in
     "$verb" "$@" 9>&- ;;
   destroy) destroy "$@" ;;
   status)  check_name "${1:-}"; running "$1" && cat "$(env_of "$1")" ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  *) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

@@ -95,6 +95,7 @@ fn without_its_tables_nobody_holds_a_permission_and_nothing_raises() {
     assert_eq!(holds(&mut app), (true, 2));
     ok(superuser.batch_execute(
         "SELECT thorbis.rollback('restaurants', 0, discard_data => true);
+         SELECT thorbis.rollback('gdpr', 0, discard_data => true);
          SELECT thorbis.rollback('rbac', 3, discard_data => true)",
     ));
     assert_eq!(holds(&mut app), (false, 0), "in a session that knew the permission");

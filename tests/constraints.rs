@@ -107,7 +107,7 @@ fn own_table_cannot_reference_tenant_tables() {
     let granted: i64 = one(
         &mut db.superuser(),
         "SELECT count(*) FROM pg_class c, unnest(ARRAY['thorbis_app', 'thorbis_gateway', 'thorbis_auditor']) r
-          WHERE c.relkind IN ('r', 'p') AND c.relnamespace::regnamespace::text IN ('shared', 'rbac', 'restaurants')
+          WHERE c.relkind IN ('r', 'p') AND c.relnamespace::regnamespace::text IN ('shared', 'rbac', 'restaurants', 'gdpr')
             AND (has_any_column_privilege(r, c.oid, 'REFERENCES') OR has_table_privilege(r, c.oid, 'TRIGGER')
                  OR has_table_privilege(r, c.oid, 'TRUNCATE'))",
         &[],

@@ -83,7 +83,7 @@ fn dry_run_prints_the_statements_and_changes_nothing() {
     let before = listing(&db);
     assert_eq!(names(&mut client, "SELECT thorbis.migrate(dry_run => true)"), Vec::<String>::new());
     assert!(!names(&mut client, "SELECT thorbis.install('{restaurants}', dry_run => true)").is_empty());
-    let down = names(&mut client, "SELECT thorbis.rollback('rbac', 0, dry_run => true)");
+    let down = names(&mut client, "SELECT thorbis.rollback('gdpr', 0, dry_run => true)");
     assert!(down.iter().any(|line| line.contains("DROP TABLE")));
     assert_same("dry runs", &before, &listing(&db));
 }
@@ -96,8 +96,8 @@ fn subset_now_and_the_rest_later_equals_all_at_once() {
     let mut client = in_steps.superuser();
     ok(client.batch_execute("SELECT thorbis.install('{}')"));
     let schemas =
-        "SELECT nspname::text FROM pg_namespace WHERE nspname IN ('shared', 'rbac', 'restaurants') ORDER BY 1";
-    assert_eq!(names(&mut client, schemas), ["rbac", "shared"]);
+        "SELECT nspname::text FROM pg_namespace WHERE nspname IN ('shared', 'rbac', 'gdpr', 'restaurants') ORDER BY 1";
+    assert_eq!(names(&mut client, schemas), ["gdpr", "rbac", "shared"]);
     ok(client.batch_execute("SELECT thorbis.install('{restaurants}'); SELECT thorbis.install()"));
     assert_same("databases installed in steps and at once", &listing(&at_once), &listing(&in_steps));
 }
@@ -123,7 +123,7 @@ fn rollback_and_install_again_gives_the_same() {
     ok(client.batch_execute("SELECT thorbis.install()"));
     let before = listing(&db);
     assert_sqlstate(client.batch_execute("SELECT thorbis.rollback('rbac', 0)"), "2BP01");
-    for module in ["restaurants", "rbac", "shared"] {
+    for module in ["restaurants", "gdpr", "rbac", "shared"] {
         ok(client.execute("SELECT thorbis.rollback($1, 0)", &[&module]));
         let left: i64 =
             one(&mut client, "SELECT count(*) FROM pg_class WHERE relnamespace::regnamespace::text = $1", &[&module]);
@@ -241,14 +241,14 @@ fn failing_migration_leaves_the_database_as_it_was_and_names_the_place() {
     let db = Database::with_extension();
     let mut client = db.superuser();
     ok(client.batch_execute("SELECT thorbis.install('{}')"));
-    ok(client.batch_execute("SELECT thorbis.rollback('rbac', 3); CREATE TABLE rbac.access_grants (note text)"));
+    ok(client.batch_execute("SELECT thorbis.rollback('gdpr', 2); CREATE TABLE gdpr.breaches (note text)"));
     let before = listing(&db);
     let error = db_error(client.batch_execute("SELECT thorbis.migrate()"));
     assert_eq!(error.code().code(), "42P07");
     let said = format!("{}\n{:?}\n{:?}\n{:?}", error.message(), error.detail(), error.hint(), error.where_());
-    assert!(said.contains("0004") && said.contains("access_grants"), "{said}");
+    assert!(said.contains("0003") && said.contains("breaches"), "{said}");
     assert_same("a failed migration", &before, &listing(&db));
-    ok(client.batch_execute("DROP TABLE rbac.access_grants; SELECT thorbis.migrate()"));
+    ok(client.batch_execute("DROP TABLE gdpr.breaches; SELECT thorbis.migrate()"));
 }
 
 // --- one's own table

@@ -176,6 +176,25 @@ const CHECKS: &[Case] = &[
          CREATE TRIGGER note BEFORE INSERT ON shared.customers FOR EACH ROW EXECUTE FUNCTION fleet.note()",
         Written("ALTER FUNCTION fleet.note() SET SCHEMA shared"),
     ),
+    case(
+        "warning",
+        "unclassified_column",
+        "ALTER TABLE fleet.trips ADD COLUMN remark text",
+        Written("SELECT thorbis.protect('fleet.trips', options => '{\"not_personal\": [\"remark\"]}')"),
+    ),
+    case("notice", "logged_parameters", "", Written("SET LOCAL log_parameter_max_length = 0")),
+    case(
+        "warning",
+        "logged_parameters",
+        "SET LOCAL log_statement = 'mod'",
+        Written("SET LOCAL log_statement = 'none'"),
+    ),
+    case(
+        "warning",
+        "logged_parameters",
+        "SET LOCAL log_parameter_max_length_on_error = 100",
+        Written("SET LOCAL log_parameter_max_length_on_error = 0"),
+    ),
     case("notice", "temporary_tables", "", Printed),
 ];
 
@@ -237,7 +256,8 @@ fn codes_of_the_checks() -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
     for line in include_str!("../src/protect/checks.sql").lines().filter(|line| line.starts_with("SELECT ")) {
         let severities = ["error", "warning", "notice"].map(|severity| format!("SELECT '{severity}', "));
-        let rest = severities.iter().find_map(|start| line.strip_prefix(start.as_str()));
+        let chosen = || Some(line.strip_prefix("SELECT CASE ")?.split_once(" END, ")?.1);
+        let rest = severities.iter().find_map(|start| line.strip_prefix(start.as_str())).or_else(chosen);
         let rest = rest.unwrap_or_else(|| panic!("a check that begins otherwise than with its severity: {line}"));
         let literal = |text: &str| text.strip_prefix('\'')?.split_once('\'').map(|(code, _)| code.to_owned());
         match rest.strip_prefix("CASE ").and_then(|rest| rest.split_once(" END")) {

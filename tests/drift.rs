@@ -30,6 +30,28 @@ const COMPARISONS: &[Case] = &[
         "CREATE TABLE fleet.trips_new PARTITION OF fleet.trips FOR VALUES FROM ('2021-01-01') TO ('2022-01-01')",
         Printed,
     ),
+    case("error", "protection_incomplete", "DROP TRIGGER encrypt_customer_pii_trigger ON shared.customers", Printed),
+    case("error", "protection_incomplete", "DROP TRIGGER write_users_pii ON shared.users_pii", Printed),
+    case("error", "protection_incomplete", "GRANT SELECT ON shared.customers TO thorbis_app", Printed),
+    case(
+        "error",
+        "protection_incomplete",
+        "ALTER TABLE shared.customers DROP CONSTRAINT customers_email_encrypted_check",
+        Printed,
+    ),
+    case(
+        "error",
+        "plaintext_rows",
+        "INSERT INTO fleet.trucks VALUES ('{tenant}', gen_random_uuid(), 'B-X 1');
+         SELECT thorbis.protect('fleet.trucks', options => '{\"pii\": [\"plate\"]}')",
+        Printed,
+    ),
+    case(
+        "error",
+        "keyring",
+        "SET LOCAL thorbis.keyring_file = ''",
+        Written("SET LOCAL thorbis.keyring_file = DEFAULT"),
+    ),
     case(
         "error",
         "unprotectable",
@@ -39,9 +61,10 @@ const COMPARISONS: &[Case] = &[
     case(
         "error",
         "drift",
-        "DROP INDEX shared.idx_customers_tenant_active",
+        "DROP INDEX shared.idx_customers_tenant_created",
         Written(
-            "CREATE INDEX idx_customers_tenant_active ON shared.customers (tenant_id, email) WHERE deleted_at IS NULL",
+            "CREATE INDEX idx_customers_tenant_created ON shared.customers (tenant_id, created_at, id)
+                 WHERE deleted_at IS NULL",
         ),
     ),
     case(
@@ -70,6 +93,7 @@ const COMPARISONS: &[Case] = &[
         "ALTER TABLE rbac.user_roles ENABLE REPLICA TRIGGER write_user_roles_grant_check",
         Printed,
     ),
+    case("error", "repair_needed", "ALTER TABLE shared.customers ENABLE TRIGGER encrypt_customer_pii_trigger", Printed),
     case("error", "repair_needed", "REVOKE SET ON PARAMETER app.current_user_id FROM thorbis_gateway", Printed),
     case(
         "warning",

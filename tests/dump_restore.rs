@@ -2,48 +2,8 @@
 //! what no dump carries is restored by thorbis.repair(), which the doctor asks for.
 
 use postgres::Client;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use thorbis_tests::listing::{assert_same, objects, rows};
-use thorbis_tests::{A, Cluster, Database, Session, ok, one};
-
-/// A dump file in a directory of its own.
-struct Dump {
-    directory: PathBuf,
-    file: PathBuf,
-}
-
-impl Dump {
-    fn of(db: &Database, role: &str, options: &[&str]) -> Dump {
-        let directory = std::env::temp_dir().join(format!("thorbis-dump-{}", db.name));
-        std::fs::create_dir_all(&directory).expect("the temporary directory is writable");
-        let file = directory.join("dump");
-        run(db
-            .cluster()
-            .program("pg_dump")
-            .args(["--format=custom", "--username", role])
-            .args(options)
-            .arg("--file")
-            .arg(&file)
-            .arg(&db.name));
-        Dump { directory, file }
-    }
-
-    fn path(&self) -> &Path {
-        &self.file
-    }
-}
-
-impl Drop for Dump {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().expect("the client programs are installed");
-    assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
-}
+use thorbis_tests::{A, Cluster, Database, Dump, Session, ok, one};
 
 /// What a customer of this extension does to the database, and what must survive.
 fn user_changes(db: &Database) {
@@ -59,16 +19,6 @@ fn user_changes(db: &Database) {
          ALTER TABLE public.my_table OWNER TO thorbis_owner;
          SELECT thorbis.protect('public.my_table', 'my_table')",
     ));
-}
-
-fn restore_into_empty_server(dump: &Dump) -> Cluster {
-    let server = Cluster::fresh("restore");
-    ok(server.maintenance().batch_execute("CREATE DATABASE restored TEMPLATE template0"));
-    run(server
-        .program("pg_restore")
-        .args(["--username=postgres", "--dbname=restored", "--exit-on-error"])
-        .arg(dump.path()));
-    server
 }
 
 /// What the doctor says about something; remedies are left out, they repeat options of whole tables.
@@ -99,8 +49,8 @@ fn restored_database_is_identical_and_repair_mends_what_no_dump_carries() {
     )));
     assert_eq!(findings(&mut client, "tenant_claim"), Vec::<String>::new());
     let (catalog, data) = (objects(&mut client), rows(&mut client));
-    let dump = Dump::of(&db, "postgres", &[]);
-    let server = restore_into_empty_server(&dump);
+    let dump = Dump::of(db.cluster(), &db.name, "postgres", &[]);
+    let server = dump.restored_into_an_empty_server();
     let mut restored = server.connect("restored", "postgres");
     assert_same("catalog before the dump and after the restore", &catalog, &objects(&mut restored));
     // Includes updated_at: no trigger fired.
@@ -131,9 +81,9 @@ fn data_only_restore_is_mended(server: &Cluster, dump: &Dump) {
     let hours = "SELECT count(*) FROM shared.business_hours";
     let rows: i64 = one(&mut client, hours, &[]);
     ok(client.batch_execute("TRUNCATE shared.business_hours"));
-    let options = ["--username=postgres", "--dbname=restored", "--data-only", "--disable-triggers"];
+    let options = ["--data-only", "--disable-triggers"];
     let table = ["--schema=shared", "--table=business_hours"];
-    run(server.program("pg_restore").args(options).args(table).arg(dump.path()));
+    dump.restore(server, &[options.as_slice(), table.as_slice()].concat());
     assert_eq!(one::<i64>(&mut client, hours, &[]), rows);
     assert!(one::<i64>(&mut client, always, &[]) < before, "ENABLE ALWAYS is lost");
     assert!(!findings(&mut client, "business_hours").is_empty(), "the doctor says so");
@@ -149,8 +99,8 @@ fn dump_as_the_platform_role_holds_every_tenants_rows() {
     let (catalog, data) = (objects(&mut client), rows(&mut client));
     // The login itself sees nothing: BYPASSRLS is not inherited, --role takes it on.
     let login = db.role("dumper", "LOGIN IN ROLE thorbis_platform");
-    let dump = Dump::of(&db, &login, &["--role=thorbis_platform"]);
-    let server = restore_into_empty_server(&dump);
+    let dump = Dump::of(db.cluster(), &db.name, &login, &["--role=thorbis_platform"]);
+    let server = dump.restored_into_an_empty_server();
     let mut restored = server.connect("restored", "postgres");
     assert_same("catalog", &catalog, &objects(&mut restored));
     assert_same("rows", &data, &rows(&mut restored));

@@ -54,6 +54,33 @@ INSERT INTO rbac.approval_limits (tenant_id, role_id, resource, action, max_amou
 INSERT INTO rbac.separation_rules (tenant_id, first_resource, first_action, second_resource, second_action, reason)
 VALUES ('{t}-0000-4000-8000-000000000001', 'orders', 'create', 'orders', 'delete', 'four eyes');
 
+-- About nobody yet, so that a test may make it about anybody.
+INSERT INTO gdpr.data_subject_requests (tenant_id, id, type) VALUES
+    ('{t}-0000-4000-8000-000000000001', '{t}-0000-4000-8000-000000000081', 'access');
+
+INSERT INTO gdpr.consents (tenant_id, id, customer_id, purpose, decision, text_version, source) VALUES
+    ('{t}-0000-4000-8000-000000000001', '{t}-0000-4000-8000-000000000082', '{t}-0000-4000-8000-000000000021',
+     'newsletter', 'granted', '2024-01', 'web');
+
+INSERT INTO gdpr.processing_activities (tenant_id, id, name, purpose, legal_basis) VALUES
+    ('{t}-0000-4000-8000-000000000001', '{t}-0000-4000-8000-000000000083', 'Orders', 'Serving guests', 'contract');
+
+-- Neither the policy nor the hold is in force: whoever tests them switches one on.
+INSERT INTO gdpr.retention_policies (tenant_id, id, table_name, timestamp_column, period, action, basis, is_active)
+VALUES ('{t}-0000-4000-8000-000000000001', '{t}-0000-4000-8000-000000000084', 'restaurants.orders', 'created_at',
+        '10 years', 'delete', 'tax law', false);
+
+INSERT INTO gdpr.legal_holds (tenant_id, id, subject_kind, subject_id, reason, placed_at, released_at) VALUES
+    ('{t}-0000-4000-8000-000000000001', '{t}-0000-4000-8000-000000000085', 'customer',
+     '{t}-0000-4000-8000-000000000022', 'case 1/2001', '2001-01-01', '2002-01-01');
+
+INSERT INTO gdpr.erasures (tenant_id, id, subject_kind, subject_id, at) VALUES
+    ('{t}-0000-4000-8000-000000000001', '{t}-0000-4000-8000-000000000086', 'customer',
+     '{t}-0000-4000-8000-000000000029', '2001-01-01');
+
+INSERT INTO gdpr.breaches (tenant_id, id, description, risk) VALUES
+    ('{t}-0000-4000-8000-000000000001', '{t}-0000-4000-8000-000000000087', 'A laptop was stolen', 'none');
+
 INSERT INTO restaurants.menu_items (tenant_id, id, sku, name, category, price) VALUES
     ('{t}-0000-4000-8000-000000000001', '{t}-0000-4000-8000-000000000061', 'SOUP', 'Soup', 'starters', 6.50);
 

@@ -15,9 +15,10 @@ fn import(app: &mut Client, arguments: &str) -> Result<i64, Error> {
 
 /// (tenant, first name, email, created_by) of the customers made since the fixture.
 fn imported(db: &Database) -> Vec<(Uuid, String, Option<String>, Option<Uuid>)> {
-    let sql =
-        "SELECT tenant_id, first_name, email, created_by FROM shared.customers WHERE last_name = 'Imported' ORDER BY 2";
-    ok(db.superuser().query(sql, &[])).iter().map(|r| (r.get(0), r.get(1), r.get(2), r.get(3))).collect()
+    let sql = "SELECT tenant_id, first_name, email, created_by FROM shared.customers_pii
+                WHERE last_name = 'Imported' ORDER BY 2";
+    let rows = in_context(&mut db.superuser(), A.id, A.owner, |tx| tx.query(sql, &[]));
+    ok(rows).iter().map(|r| (r.get(0), r.get(1), r.get(2), r.get(3))).collect()
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn insert_of_rows_of_the_other_tenant_is_refused() {
     Arena::new().run(|app, superuser, table| {
         let row = forged(superuser, table);
         assert_sqlstate(as_a(app, &table.insert_sql(), Some(&row)), "42501");
-        assert_sqlstate(as_a(app, &format!("{} RETURNING *", table.insert_sql()), Some(&row)), "42501");
+        assert_sqlstate(as_a(app, &format!("{} RETURNING {}", table.insert_sql(), table.all()), Some(&row)), "42501");
     });
 }
 
@@ -166,7 +166,10 @@ fn delete_reaches_own_rows_only() {
             assert_sqlstate(as_a(app, &format!("DELETE FROM {name}"), None), "42501");
             return;
         }
-        assert_eq!(ok(as_a(app, &format!("DELETE FROM {name} WHERE {c} = '{}' RETURNING *", B.id), None)), 0);
+        assert_eq!(
+            ok(as_a(app, &format!("DELETE FROM {name} WHERE {c} = '{}' RETURNING {}", B.id, table.all()), None)),
+            0
+        );
         // Foreign keys and business rules may keep A's rows; cascades must stay within A.
         match as_a(app, &format!("DELETE FROM {name}"), None) {
             Ok(rows) => deleted += rows,

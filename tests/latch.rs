@@ -45,7 +45,7 @@ fn flip_by_set_config_inside_a_statement() {
             ),
             format!("WITH f AS MATERIALIZED (SELECT {flip} AS x) {customers}, f WHERE f.x"),
             format!(
-                "SELECT c.tenant_id FROM shared.customers a, LATERAL (SELECT * FROM shared.customers WHERE {flip}) c"
+                "SELECT c.tenant_id FROM shared.customers a, LATERAL (SELECT tenant_id FROM shared.customers WHERE {flip}) c"
             ),
             format!("SELECT tenant_id FROM shared.customers c, generate_series(1, 2) i WHERE i = 1 OR {flip}"),
             format!("SELECT CASE WHEN {flip} THEN tenant_id END FROM shared.customers"),

@@ -55,19 +55,27 @@ pub fn find<R>(
     keys: &[(i16, Uuid)],
     read: impl Fn(&FoundRow) -> Option<R>,
 ) -> Option<R> {
-    // The "self" snapshot sees rows that the running command itself has made, as trigger functions need it. It is no
-    // consistent view: of a row that is replaced this moment it may see no version. So none is found only when a
-    // snapshot finds none either.
-    // SAFETY: a static variable of the process; the catalog snapshot is valid until the next catalog access.
+    // SAFETY: the snapshot is registered, so it stays valid until it is unregistered.
     unsafe {
-        let own = &raw mut pg_sys::SnapshotSelfData;
-        scan(relation, index, keys, own, &read).or_else(|| {
+        find_quickly(relation, index, keys, &read).or_else(|| {
             let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetNonHistoricCatalogSnapshot(relation));
             let found = scan(relation, index, keys, snapshot, &read);
             pg_sys::UnregisterSnapshot(snapshot);
             found
         })
     }
+}
+
+/// As `find`, but of a row that is replaced this moment it may find no version: the "self" snapshot, which sees rows that
+/// the running command itself has made, as trigger functions need it, is no consistent view.
+pub fn find_quickly<R>(
+    relation: pg_sys::Oid,
+    index: pg_sys::Oid,
+    keys: &[(i16, Uuid)],
+    read: impl Fn(&FoundRow) -> Option<R>,
+) -> Option<R> {
+    // SAFETY: a static variable of the process.
+    unsafe { scan(relation, index, keys, &raw mut pg_sys::SnapshotSelfData, &read) }
 }
 
 /// # Safety

@@ -84,7 +84,10 @@ impl SqlError for KeyringError {
     fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Self::NotConfigured | Self::Both | Self::VersionGone { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NotConfigured
+            | Self::Both
+            | Self::VersionGone { .. }
+            | Self::Invalid { problem: KeyringProblem::NoActive(_), .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Missing(_) => ERRCODE_UNDEFINED_FILE,
             Self::Unreadable { .. } => ERRCODE_IO_ERROR,
             Self::Unsafe { .. } | Self::Invalid { .. } => ERRCODE_CONFIG_FILE_ERROR,

@@ -49,6 +49,11 @@ pub fn check(table: &Table, options: &Options) -> Result<(), ProtectError> {
             let (table, column, found) = (table.quoted(), other.name.clone(), other.data_type.clone());
             return Err(ProtectError::SubjectType { table, column, found });
         }
+        if subject.through.is_some() && options.encrypted().next().is_some() {
+            let reason = "columns can be encrypted under a person's key only where the subject column holds the person's id: \
+                          not \"through\" another table";
+            return Err(ProtectError::Options(reason.into()));
+        }
         if !names::is_word(&subject.kind) || subject.kind == "tenant" {
             return Err(ProtectError::Options(format!("subject kind {:?} is not a lower-case word", subject.kind)));
         }
@@ -152,9 +157,9 @@ pub fn trigger(table: &Table, options: &Options) -> Result<Option<(String, Strin
         return Ok(None);
     }
     let mut arguments = vec![options.tenant_column.clone(), table.row_key(&options.tenant_column)?.to_owned()];
-    // A subject that is found through another table has no key here: the tenant's serves.
-    let direct = options.subject.as_ref().filter(|subject| subject.through.is_none());
-    arguments.extend(direct.map_or([String::new(), String::new()], |s| [s.kind.clone(), s.column.clone()]));
+    arguments.extend(
+        options.subject.as_ref().map_or([String::new(), String::new()], |s| [s.kind.clone(), s.column.clone()]),
+    );
     for pii in options.encrypted() {
         let index = if pii.index { "index" } else { "" };
         let field = pii.field.clone().unwrap_or_default();

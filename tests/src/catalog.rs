@@ -11,8 +11,10 @@ pub struct TenantTable {
     pub name: String,
     /// Where the tenant stands: `tenant_id`, in shared.tenants `id`.
     pub tenant_column: String,
-    /// Those that an INSERT may name.
+    /// Those that an INSERT may name: not the ciphertexts and blind indexes, which triggers fill.
     pub columns: Vec<String>,
+    /// Those that the application may read: not the blind indexes.
+    pub readable: Vec<String>,
     /// Those that the application may UPDATE.
     pub updatable: Vec<String>,
     /// What `thorbis_app` holds on the whole table.
@@ -25,13 +27,21 @@ pub fn tenant_tables(client: &mut impl GenericClient) -> Vec<TenantTable> {
         SELECT format('%I.%I', n.nspname, c.relname), k.tenant_column,
                ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a
                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+                        AND NOT EXISTS (SELECT FROM gdpr.pii_catalog p
+                                         WHERE p.table_id = c.oid AND p.method = 'encrypt'
+                                           AND a.attname IN (p.column_name || '_encrypted', p.column_name || '_bidx'))
+                      ORDER BY a.attnum),
+               ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a
+                      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                        AND has_column_privilege('thorbis_app', c.oid, a.attnum, 'SELECT')
                       ORDER BY a.attnum),
                ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a
                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
                         AND has_column_privilege('thorbis_app', c.oid, a.attnum, 'UPDATE')
                       ORDER BY a.attnum),
                ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p
-                      WHERE has_table_privilege('thorbis_app', c.oid, p))
+                      WHERE has_table_privilege('thorbis_app', c.oid, p)
+                         OR p = 'SELECT' AND has_any_column_privilege('thorbis_app', c.oid, p))
           FROM pg_class c
           JOIN pg_namespace n ON n.oid = c.relnamespace,
                LATERAL (SELECT CASE WHEN format('%I.%I', n.nspname, c.relname) = 'shared.tenants'
@@ -48,8 +58,9 @@ pub fn tenant_tables(client: &mut impl GenericClient) -> Vec<TenantTable> {
             name: row.get(0),
             tenant_column: row.get(1),
             columns: row.get(2),
-            updatable: row.get(3),
-            privileges: row.get(4),
+            readable: row.get(3),
+            updatable: row.get(4),
+            privileges: row.get(5),
         })
         .collect();
     assert!(tables.len() >= 10, "the catalog shows only {} tenant tables: is everything installed?", tables.len());
@@ -59,6 +70,11 @@ pub fn tenant_tables(client: &mut impl GenericClient) -> Vec<TenantTable> {
 impl TenantTable {
     pub fn may(&self, privilege: &str) -> bool {
         self.privileges.iter().any(|p| p == privilege)
+    }
+
+    /// The select list that shows what the application may read.
+    pub fn all(&self) -> String {
+        self.readable.join(", ")
     }
 
     /// Rows of a tenant with their versions: differs when any was changed, even to the same values.

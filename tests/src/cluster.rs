@@ -48,21 +48,26 @@ impl Cluster {
     /// The cluster of this run, started by the first test that asks for it.
     pub fn shared() -> &'static Cluster {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
-        SHARED.get_or_init(|| Cluster::launch("start", "test", &["auto"], false))
+        SHARED.get_or_init(|| Cluster::launch("start", "test", "auto", &[], false))
     }
 
     /// An empty cluster of a test's own. Roles are global, so what a restore needs can only be tried in one.
     pub fn fresh(purpose: &str) -> Cluster {
-        Cluster::launch("start", &own_name(purpose), &["auto"], true)
+        Cluster::fresh_with(purpose, &[])
+    }
+
+    /// The same with settings (`name=value`) of its own, which precede the usual ones.
+    pub fn fresh_with(purpose: &str, settings: &[&str]) -> Cluster {
+        Cluster::launch("start", &own_name(purpose), "auto", settings, true)
     }
 
     /// A hot standby of this cluster.
     pub fn standby(&self) -> Cluster {
-        Cluster::launch("standby", &own_name("standby"), &[&self.name], true)
+        Cluster::launch("standby", &own_name("standby"), &self.name, &[], true)
     }
 
-    fn launch(verb: &str, name: &str, more: &[&str], temporary: bool) -> Cluster {
-        let args: Vec<&str> = [verb, name].iter().chain(more).chain(SETTINGS).copied().collect();
+    fn launch(verb: &str, name: &str, argument: &str, settings: &[&str], temporary: bool) -> Cluster {
+        let args: Vec<&str> = [verb, name, argument].iter().chain(SETTINGS).chain(settings).copied().collect();
         let printed = cluster_sh(&args).unwrap_or_else(|complaints| panic!("{complaints}"));
         let value = |key: &str| {
             let line = printed.lines().find_map(|line| line.strip_prefix(key));
@@ -81,6 +86,16 @@ impl Cluster {
     pub fn connect(&self, database: &str, role: &str) -> Client {
         let connected = self.config(database, role).connect(NoTls);
         connected.unwrap_or_else(|e| panic!("{role} cannot connect to {database}: {}", crate::describe(&e)))
+    }
+
+    /// Stops the server and keeps its files.
+    pub fn stop(&self) {
+        cluster_sh(&["stop", &self.name]).unwrap_or_else(|complaints| panic!("{complaints}"));
+    }
+
+    /// The data directory. Beside it stand the log and the keyring.
+    pub fn data_directory(&self) -> PathBuf {
+        PathBuf::from(crate::one::<String>(&mut self.maintenance(), "SHOW data_directory", &[]))
     }
 
     /// The superuser in the maintenance database.

@@ -167,15 +167,18 @@ fn template_name(client: &mut Client) -> String {
 fn build_template(cluster: &Cluster, maintenance: &mut Client, name: &str) {
     let unfinished = format!("{name}_unfinished");
     crate::ok(maintenance.batch_execute(&format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)")));
-    crate::ok(maintenance.batch_execute(&format!("CREATE DATABASE {unfinished} TEMPLATE template0")));
-    {
-        let mut client = cluster.connect(&unfinished, "postgres");
-        crate::ok(client.batch_execute("CREATE EXTENSION thorbis_db"));
-        crate::ok(client.batch_execute("SELECT thorbis.install()"));
-        make_roles(&mut client);
-        tenants::fill(&mut client);
-    }
+    make_database(cluster, &unfinished);
     crate::ok(maintenance.batch_execute(&format!("ALTER DATABASE {unfinished} RENAME TO {name}")));
+}
+
+/// A database as `Database::new` has them, for a cluster of a test's own.
+pub fn make_database(cluster: &Cluster, name: &str) {
+    crate::ok(cluster.maintenance().batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")));
+    let mut client = cluster.connect(name, "postgres");
+    crate::ok(client.batch_execute("CREATE EXTENSION thorbis_db"));
+    crate::ok(client.batch_execute("SELECT thorbis.install()"));
+    make_roles(&mut client);
+    tenants::fill(&mut client);
 }
 
 fn make_roles(client: &mut Client) {

@@ -1,8 +1,10 @@
 //! Statements on behalf of a tenant's user, and small shorthands.
 
+use crate::database::Database;
 use crate::tenants::Tenant;
 use postgres::types::{FromSql, ToSql};
 use postgres::{Client, Error, GenericClient, Transaction};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// What `tenants_seen` says without a context.
@@ -31,6 +33,12 @@ pub fn in_context<T>(
     Ok(value)
 }
 
+/// The same for the tenant's owner, who holds every permission: it must succeed.
+#[track_caller]
+pub fn as_owner<T>(db: &Database, tenant: &Tenant, work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>) -> T {
+    crate::ok(in_context(&mut db.app(), tenant.id, tenant.owner, work))
+}
+
 /// SET LOCAL of both settings, for tests that switch the context by hand.
 pub fn set_local(tenant: Uuid, user: Uuid) -> String {
     format!("SET LOCAL app.current_tenant_id = '{tenant}'; SET LOCAL app.current_user_id = '{user}'")
@@ -45,6 +53,16 @@ pub fn force_parallel(client: &mut Client) {
          SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET max_parallel_workers_per_gather = 2;
          SET parallel_leader_participation = off"
     )));
+}
+
+/// Waits for something that another session or process is doing.
+#[track_caller]
+pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !happened() {
+        assert!(Instant::now() < deadline, "it did not come about that {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Transactions begun and ended by hand: what a test of attacks on the context needs.
