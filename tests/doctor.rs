@@ -182,7 +182,6 @@ const CHECKS: &[Case] = &[
         "ALTER TABLE fleet.trips ADD COLUMN remark text",
         Written("SELECT thorbis.protect('fleet.trips', options => '{\"not_personal\": [\"remark\"]}')"),
     ),
-    case("notice", "logged_parameters", "", Written("SET LOCAL log_parameter_max_length = 0")),
     case(
         "warning",
         "logged_parameters",

@@ -128,9 +128,10 @@ fn copy_out(tx: &mut Transaction<'_>, what: &str) -> String {
 #[test]
 fn copy_to_writes_own_rows_only() {
     on_every_table(|tx, table| {
-        let TenantTable { name, .. } = table;
-        let all = table.all();
-        for what in [format!("{name} ({all})"), format!("(SELECT {all} FROM {name})")] {
+        let TenantTable { name, columns, .. } = table;
+        // Generated columns have no place in COPY of a table.
+        let stored: Vec<&str> = columns.iter().filter(|c| table.readable.contains(c)).map(String::as_str).collect();
+        for what in [format!("{name} ({})", stored.join(", ")), format!("(SELECT {} FROM {name})", table.all())] {
             let text = copy_out(tx, &what);
             assert!(!text.contains(&B.id.to_string()), "COPY {what} shows tenant B");
             assert!(text.contains(&A.id.to_string()), "COPY {what} shows nothing of A");

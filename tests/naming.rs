@@ -113,7 +113,7 @@ fn functions_begin_with_a_verb() {
                              WHERE d.objid = p.oid AND d.deptype = 'e' AND e.extname = 'thorbis_db'))
             AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                              WHERE d.objid = p.oid AND d.deptype = 'e' AND e.extname <> 'thorbis_db')
-            AND p.proname !~ ('^(add|apply|assert|assign|begin|bind|calculate|check|create|decrypt|encrypt|erase|explain|export'
+            AND p.proname !~ ('^(add|apply|assert|assign|begin|bind|calculate|check|create|decrypt|delete|encrypt|erase|explain|export'
                 || '|find|finish|get|grant|has|import|install|invalidate|is|keep|list|maintain|mask|migrate|protect|record'
                 || '|refuse|repair|restore|rewrap|rollback|rotate|set|soft_delete|unbind|unprotect|validate|write)(_|$)')",
         &[

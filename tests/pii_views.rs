@@ -180,7 +180,7 @@ fn several_rows_and_given_ids_are_inserted_through_the_view() {
         let given = Uuid::new_v4();
         let sql = format!(
             "INSERT INTO {table}_pii (id, email, first_name, last_name)
-             VALUES ($1, 'one@many.example', 'A', 'B'), (DEFAULT, 'two@many.example', 'A', 'B'), (NULL, NULL, 'A', 'B')
+             VALUES ($1, 'one@many.example', 'A', 'B'), (DEFAULT, 'two@many.example', 'A', 'B'), (DEFAULT, NULL, 'A', 'B')
              RETURNING id, email"
         );
         let rows = as_owner(&db, &A, |tx| tx.query(&sql, &[&given]));

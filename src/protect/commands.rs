@@ -30,7 +30,7 @@ fn protect(
         (None, Some(entry)) => entry.options.clone(),
         (None, None) => Options::default(),
     };
-    options.settle_fields(before.as_ref().map(|entry| &entry.options), |column| {
+    options.settle(&table.name, before.as_ref().map(|entry| &entry.options), |column| {
         format!("{}.{}", table.quoted(), quote_identifier(column))
     });
     let resource = match (resource, &before) {
@@ -83,6 +83,7 @@ fn unprotect(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> SetOfIterator
     let entry = registry::expect(table).or_raise();
     let table = Table::read(table).or_raise();
     require_owner(&table);
+    let base = entry.options.base(&table.name);
     let encrypted: Vec<_> = entry.options.encrypted().collect();
     if pii::has_encrypted_rows(&table, &encrypted) {
         let column = encrypted[0].column.clone();
@@ -92,7 +93,7 @@ fn unprotect(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> SetOfIterator
     statements.extend(pii::removals(&table, &entry.options));
     let tables = std::iter::once((table.oid, table.quoted())).chain(table.descendants());
     for (oid, name) in tables {
-        for policy in policies::desired(&table.name, &entry.resource, &entry.options) {
+        for policy in policies::desired(base, &entry.resource, &entry.options) {
             if sql::exists(
                 "SELECT 1 FROM pg_policy WHERE polrelid = $1 AND polname = $2",
                 &[oid.into(), policy.name.as_str().into()],
@@ -104,9 +105,9 @@ fn unprotect(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> SetOfIterator
         statements.push(format!("ALTER TABLE {name} DISABLE ROW LEVEL SECURITY"));
     }
     let ours = [
-        names::derived("set_updated_at_", &table.name, ""),
-        names::derived("update_", &table.name, "_own_columns"),
-        names::derived("update_", &table.name, "_tenant_guard"),
+        names::derived("set_updated_at_", base, ""),
+        names::derived("update_", base, "_own_columns"),
+        names::derived("update_", base, "_tenant_guard"),
     ];
     for trigger in ours {
         if sql::exists(

@@ -114,7 +114,7 @@ fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
     };
     let mut options = entry.options.clone();
     let own: Vec<String> =
-        policies::desired(&table.name, &entry.resource, &options).into_iter().map(|p| p.name).collect();
+        policies::desired(options.base(&table.name), &entry.resource, &options).into_iter().map(|p| p.name).collect();
     for risk in risks::of(&table, &entry.options, own) {
         let severity = if options.accept_risks.contains(&risk.code) { "warning" } else { "error" };
         findings.push(Finding {

@@ -38,6 +38,10 @@ pub struct Options {
     /// Other names for the triggers protection makes, by purpose.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub triggers: BTreeMap<Purpose, String>,
+    /// The table's name when it was first protected: the names of its policies, triggers and views keep to it when the
+    /// table is renamed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Codes of risks that were looked at and accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accept_risks: Vec<String>,
@@ -130,6 +134,7 @@ impl Default for Options {
             not_personal: Vec::new(),
             subject: None,
             triggers: BTreeMap::new(),
+            name: None,
             accept_risks: Vec::new(),
         }
     }
@@ -183,12 +188,20 @@ impl Options {
         self.pii.iter().flat_map(PiiColumn::companions)
     }
 
-    /// Gives every encrypted column the field that its ciphertexts are bound to: the one it had, or `new(column)`.
-    pub fn settle_fields(&mut self, previous: Option<&Options>, new: impl Fn(&str) -> String) {
+    /// Fills in what stays as it was when the table was first protected: the name its objects are called after, and the
+    /// field that the ciphertexts of a column are bound to. `field` makes a new one.
+    pub fn settle(&mut self, table: &str, previous: Option<&Options>, field: impl Fn(&str) -> String) {
+        let named = previous.and_then(|options| options.name.clone());
+        self.name = self.name.take().or(named).or_else(|| Some(table.to_owned()));
         for pii in self.pii.iter_mut().filter(|p| p.is_encrypted() && p.field.is_none()) {
             let before = previous.and_then(|o| o.pii.iter().find(|p| p.column == pii.column));
-            pii.field = before.and_then(|p| p.field.clone()).or_else(|| Some(new(&pii.column)));
+            pii.field = before.and_then(|p| p.field.clone()).or_else(|| Some(field(&pii.column)));
         }
+    }
+
+    /// What the names of the objects of `table` derive from.
+    pub fn base<'a>(&'a self, table: &'a str) -> &'a str {
+        self.name.as_deref().unwrap_or(table)
     }
 }
 
@@ -224,9 +237,10 @@ mod tests {
         let given = json!({"pii": ["notes", {"column": "email", "kind": "email", "index": true}]});
         let mut options = Options::parse(given).unwrap();
         assert_eq!(options.companions().collect::<Vec<_>>(), ["notes_encrypted", "email_encrypted", "email_bidx"]);
-        options.settle_fields(None, |column| format!("s.t.{column}"));
+        options.settle("t", None, |column| format!("s.t.{column}"));
         let mut renamed = Options::parse(json!({"pii": ["email", "more"]})).unwrap();
-        renamed.settle_fields(Some(&options), |column| format!("s.renamed.{column}"));
+        renamed.settle("renamed", Some(&options), |column| format!("s.renamed.{column}"));
+        assert_eq!(renamed.base("renamed"), "t");
         let fields: Vec<_> = renamed.pii.iter().map(|p| p.field.as_deref().unwrap()).collect();
         assert_eq!(fields, ["s.t.email", "s.renamed.more"], "ciphertexts stay bound to what they were bound to");
         assert!(Options::parse(json!({"pii": [{"colum": "email"}]})).is_err());

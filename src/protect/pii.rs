@@ -81,9 +81,9 @@ pub fn columns(table: &Table, options: &Options) -> Vec<String> {
             statements.push(format!("ALTER TABLE {quoted} ADD COLUMN {name} {data_type}"));
             statements.push(format!("COMMENT ON COLUMN {quoted}.{name} IS {about}"));
         }
-        statements.extend(check_constraint(table, pii));
+        statements.extend(check_constraint(table, options, pii));
         if let Some(index) = pii.blind_index().filter(|index| !is_indexed(table, options, index)) {
-            let name = quote_identifier(names::derived("idx_", &table.name, &format!("_{index}")));
+            let name = quote_identifier(names::derived("idx_", options.base(&table.name), &format!("_{index}")));
             let columns = [&options.tenant_column, &index].map(quote_identifier).join(", ");
             statements.push(format!("CREATE INDEX {name} ON {quoted} ({columns})"));
         }
@@ -91,13 +91,13 @@ pub fn columns(table: &Table, options: &Options) -> Vec<String> {
     statements
 }
 
-fn check_name(table: &Table, pii: &PiiColumn) -> String {
-    names::derived("", &table.name, &format!("_{}_check", pii.encrypted()))
+fn check_name(table: &Table, options: &Options, pii: &PiiColumn) -> String {
+    names::derived("", options.base(&table.name), &format!("_{}_check", pii.encrypted()))
 }
 
 /// Whatever becomes of the trigger, no clear value is stored. A column that had to have a value still has to.
-fn check_constraint(table: &Table, pii: &PiiColumn) -> Vec<String> {
-    let name = check_name(table, pii);
+fn check_constraint(table: &Table, options: &Options, pii: &PiiColumn) -> Vec<String> {
+    let name = check_name(table, options, pii);
     if constraint(table, &name).is_some() {
         return vec![];
     }
@@ -130,7 +130,7 @@ fn is_indexed(table: &Table, options: &Options, name: &str) -> bool {
 
 /// Checks that hold now for all rows.
 pub fn validations(table: &Table, options: &Options) -> Vec<String> {
-    let names = options.encrypted().map(|pii| check_name(table, pii));
+    let names = options.encrypted().map(|pii| check_name(table, options, pii));
     let invalid = names.filter(|name| constraint(table, name) == Some(false));
     invalid
         .map(|name| format!("ALTER TABLE {} VALIDATE CONSTRAINT {}", table.quoted(), quote_identifier(name)))
@@ -139,7 +139,7 @@ pub fn validations(table: &Table, options: &Options) -> Vec<String> {
 
 /// The columns with values in clear, among those that are to be encrypted.
 pub fn in_clear<'a>(table: &Table, options: &'a Options) -> Vec<&'a str> {
-    let unsure = options.encrypted().filter(|pii| constraint(table, &check_name(table, pii)) != Some(true));
+    let unsure = options.encrypted().filter(|pii| constraint(table, &check_name(table, options, pii)) != Some(true));
     let holds = |pii: &&PiiColumn| table.has_rows(&format!("{} IS NOT NULL", quote_identifier(&pii.column)));
     unsure.filter(holds).map(|pii| pii.column.as_str()).collect()
 }
@@ -174,7 +174,7 @@ pub fn trigger(table: &Table, options: &Options) -> Result<Option<(String, Strin
 
 fn trigger_name(table: &Table, options: &Options) -> String {
     let chosen = options.triggers.get(&Purpose::Encrypt).cloned();
-    chosen.unwrap_or_else(|| names::derived("encrypt_", &table.name, "_pii"))
+    chosen.unwrap_or_else(|| names::derived("encrypt_", options.base(&table.name), "_pii"))
 }
 
 /// What takes encryption off a table again: views, trigger, checks.
@@ -182,10 +182,10 @@ pub fn removals(table: &Table, options: &Options) -> Vec<String> {
     if options.encrypted().next().is_none() {
         return vec![];
     }
-    let views = View::ALL.map(|view| format!("DROP VIEW IF EXISTS {}", view.quoted(table)));
+    let views = View::ALL.map(|view| format!("DROP VIEW IF EXISTS {}", view.quoted(table, options)));
     let trigger = quote_identifier(trigger_name(table, options));
     let trigger = format!("DROP TRIGGER IF EXISTS {trigger} ON {}", table.quoted());
-    let names = options.encrypted().map(|pii| quote_identifier(check_name(table, pii)));
+    let names = options.encrypted().map(|pii| quote_identifier(check_name(table, options, pii)));
     let checks = names.map(|name| format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {name}", table.quoted()));
     views.into_iter().chain([trigger]).chain(checks).collect()
 }
@@ -200,12 +200,12 @@ enum View {
 impl View {
     const ALL: [View; 2] = [View::Masked, View::Clear];
 
-    fn name(self, table: &Table) -> String {
-        names::derived("", &table.name, if self == View::Masked { "_masked" } else { "_pii" })
+    fn name(self, table: &Table, options: &Options) -> String {
+        names::derived("", options.base(&table.name), if self == View::Masked { "_masked" } else { "_pii" })
     }
 
-    fn quoted(self, table: &Table) -> String {
-        quote_qualified_identifier(&table.schema, &self.name(table))
+    fn quoted(self, table: &Table, options: &Options) -> String {
+        quote_qualified_identifier(&table.schema, &self.name(table, options))
     }
 
     fn about(self, table: &Table, resource: &str) -> String {
@@ -254,7 +254,7 @@ fn view_statements(
     options: &Options,
     statements: &mut Vec<String>,
 ) -> Result<(), ProtectError> {
-    let (name, quoted, columns) = (view.name(table), view.quoted(table), shown(table, options));
+    let (name, quoted, columns) = (view.name(table, options), view.quoted(table, options), shown(table, options));
     let key = table.row_key(&options.tenant_column)?;
     let present = relation(&table.schema, &name);
     if let Some((_, kind)) = present.as_ref().filter(|(_, kind)| kind != "v") {
@@ -375,7 +375,7 @@ fn write_trigger(
     let mut arguments = vec![table.quoted(), options.tenant_column.clone(), key.to_owned(), sealed.len().to_string()];
     arguments.extend(sealed.into_iter().chain(plain).map(|c| c.name.clone()));
     let arguments: Vec<String> = arguments.iter().map(quote_literal).collect();
-    let name = names::derived("write_", &table.name, "_pii");
+    let name = names::derived("write_", options.base(&table.name), "_pii");
     let create = format!(
         "CREATE TRIGGER {} INSTEAD OF INSERT OR DELETE OR UPDATE ON {view} FOR EACH ROW EXECUTE FUNCTION {}.write_pii_view({})",
         quote_identifier(&name),

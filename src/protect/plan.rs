@@ -28,7 +28,7 @@ pub fn missing(
     previous: Option<&(String, Options)>,
 ) -> Result<Vec<String>, ProtectError> {
     check_options(table, resource, options)?;
-    let desired = policies::desired(&table.name, resource, options);
+    let desired = policies::desired(options.base(&table.name), resource, options);
     let mut plan = Plan { table: table.quoted(), statements: Vec::new() };
     plan.tenant_column(table, options)?;
     refuse_risks(table, options, &desired, previous)?;
@@ -36,7 +36,7 @@ pub fn missing(
     plan.end_encryption(table, options, previous.map(|(_, options)| options))?;
     plan.statements.extend(pii::columns(table, options));
     plan.row_security(table.oid, &plan.table.clone());
-    let outdated = outdated_policies(&table.name, &desired, previous);
+    let outdated = outdated_policies(options.base(&table.name), &desired, previous);
     plan.policies(table.oid, &table.quoted(), &desired, &outdated);
     for (child, name) in table.descendants() {
         plan.row_security(child, &name);
@@ -111,7 +111,7 @@ impl Plan {
             &[table.oid.into(), options.tenant_column.as_str().into()],
         );
         if !covered {
-            let name = names::derived("idx_", &table.name, &format!("_{}", options.tenant_column));
+            let name = names::derived("idx_", options.base(&table.name), &format!("_{}", options.tenant_column));
             let (name, column) = (quote_identifier(name), quote_identifier(&options.tenant_column));
             self.push(format!("CREATE INDEX {name} ON {} ({column})", self.table));
         }
@@ -171,13 +171,13 @@ impl Plan {
     fn triggers(&mut self, table: &Table, resource: &str, options: &Options) -> Result<(), ProtectError> {
         let schema = extension_schema();
         if table.column("updated_at").is_some_and(|c| c.data_type == TIMESTAMPTZ) {
-            let name = names::derived("set_updated_at_", &table.name, "");
+            let name = names::derived("set_updated_at_", options.base(&table.name), "");
             // Somebody's own trigger of that name may do as well: nothing depends on it.
             let call = format!("{schema}.set_updated_at_column()");
             let _own = self.trigger(table, &name, "BEFORE UPDATE", &call, Fires::Ordinarily);
         }
         if let Some(own) = options.own_rows.as_ref().filter(|own| !own.update_columns.is_empty()) {
-            let name = names::derived("update_", &table.name, "_own_columns");
+            let name = names::derived("update_", options.base(&table.name), "_own_columns");
             // What stands for an encrypted column changes with it.
             let listed = |pii: &&PiiColumn| own.update_columns.contains(&pii.column);
             let companions = options.pii.iter().filter(listed).flat_map(PiiColumn::companions);
@@ -192,7 +192,7 @@ impl Plan {
         if let Some((name, call)) = pii::trigger(table, options)? {
             self.trigger(table, &name, "BEFORE INSERT OR UPDATE", &call, Fires::Always)?;
         }
-        let name = names::derived("update_", &table.name, "_tenant_guard");
+        let name = names::derived("update_", options.base(&table.name), "_tenant_guard");
         let column = &options.tenant_column;
         let event = format!("BEFORE UPDATE OF {}", quote_identifier(column));
         let call = format!("{schema}.keep_tenant_id({})", quote_literal(column));
@@ -254,15 +254,15 @@ impl Plan {
         let by_column = |c: Command| c == Command::Update || c == Command::Select && !hidden.is_empty();
         let app: Vec<&str> =
             Command::ALL.iter().filter(|c| !by_column(**c) && options.allows(**c)).map(|c| c.sql()).collect();
-        self.table_grants(table, APP, &app);
+        let revoked = self.table_grants(table, APP, &app);
         self.table_grants(table, PLATFORM, &Command::ALL.map(Command::sql));
-        self.column_grants(table, Command::Update, updatable_columns(table, options));
+        self.column_grants(table, Command::Update, updatable_columns(table, options), &revoked);
         let readable = if by_column(Command::Select) && options.allows(Command::Select) {
             readable_columns(table, options, &hidden)
         } else {
             Vec::new()
         };
-        self.column_grants(table, Command::Select, readable);
+        self.column_grants(table, Command::Select, readable, &revoked);
         for sequence in owned_sequences(table.oid) {
             for role in [APP, PLATFORM] {
                 if !exists("SELECT 1 WHERE has_sequence_privilege($1, $2, 'USAGE')", &[role.into(), sequence.0.into()])
@@ -273,7 +273,8 @@ impl Plan {
         }
     }
 
-    fn table_grants(&mut self, table: &Table, role: &str, wanted: &[&str]) {
+    /// Returns what was held and is not wanted.
+    fn table_grants(&mut self, table: &Table, role: &str, wanted: &[&str]) -> Vec<String> {
         let held: Vec<String> = query(
             "SELECT acl.privilege_type FROM pg_class c, aclexplode(c.relacl) acl
               WHERE c.oid = $1 AND acl.grantee = to_regrole($2)",
@@ -288,17 +289,22 @@ impl Plan {
         if !missing.is_empty() {
             self.push(format!("GRANT {} ON {} TO {role}", missing.join(", "), self.table));
         }
+        extra.into_iter().map(str::to_owned).collect()
     }
 
-    fn column_grants(&mut self, table: &Table, command: Command, wanted: Vec<String>) {
+    /// `revoked` are privileges on the whole table that are being taken: those on its columns go with them.
+    fn column_grants(&mut self, table: &Table, command: Command, wanted: Vec<String>, revoked: &[String]) {
         let command = command.sql();
-        let held: Vec<String> = query(
+        let mut held: Vec<String> = query(
             "SELECT a.attname::text FROM pg_attribute a, aclexplode(a.attacl) acl
               WHERE a.attrelid = $1 AND NOT a.attisdropped AND acl.privilege_type = $3
                 AND acl.grantee = to_regrole($2)",
             &[table.oid.into(), APP.into(), command.into()],
             |row| column(row, 1),
         );
+        if revoked.iter().any(|privilege| privilege == command) {
+            held.clear();
+        }
         let list = |columns: Vec<&String>| columns.iter().map(quote_identifier).collect::<Vec<_>>().join(", ");
         let missing: Vec<_> = wanted.iter().filter(|w| !held.contains(w)).collect();
         let extra: Vec<_> = held.iter().filter(|h| !wanted.contains(h)).collect();
@@ -341,7 +347,7 @@ fn refuse_risks(
     previous: Option<&(String, Options)>,
 ) -> Result<(), ProtectError> {
     let mut own: Vec<String> = desired.iter().map(|p| p.name.clone()).collect();
-    own.extend(outdated_policies(&table.name, desired, previous));
+    own.extend(outdated_policies(options.base(&table.name), desired, previous));
     let mut risks = risks::of(table, options, own);
     risks.retain(|r| !options.accept_risks.contains(&r.code));
     if risks.is_empty() { Ok(()) } else { Err(ProtectError::Risks { table: table.quoted(), risks }) }

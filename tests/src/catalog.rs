@@ -88,9 +88,13 @@ impl TenantTable {
         crate::one(superuser, &sql, &[&tenant])
     }
 
-    /// One row of a tenant as JSON, for building an attack with it.
+    /// One row of a tenant as JSON, for building an attack with it: what an INSERT may name.
     pub fn row_of(&self, superuser: &mut impl GenericClient, tenant: &Tenant) -> Value {
-        let sql = format!("SELECT to_jsonb(t) FROM {} t WHERE {} = $1 LIMIT 1", self.name, self.tenant_column);
+        let columns = self.columns.join(", ");
+        let sql = format!(
+            "SELECT to_jsonb(t) FROM (SELECT {columns} FROM {} WHERE {} = $1 LIMIT 1) t",
+            self.name, self.tenant_column
+        );
         let row = crate::ok(superuser.query_opt(&sql, &[&tenant.id]));
         row.unwrap_or_else(|| panic!("{} has no row of {}: add one to tests/fixture.sql", self.name, tenant.name))
             .get(0)

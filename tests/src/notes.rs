@@ -20,7 +20,7 @@ pub fn statements(client: &mut Client, sql: &str) -> Vec<String> {
 
 /// A clean table crm.notes with rows of both tenants in clear.
 pub const NOTES: &str = "
-    CREATE SCHEMA crm AUTHORIZATION thorbis_owner;
+    CREATE SCHEMA crm; GRANT ALL ON SCHEMA crm TO thorbis_owner;
     CREATE TABLE crm.notes (tenant_id uuid NOT NULL, id uuid DEFAULT gen_random_uuid(), customer_id uuid, email text,
                             body jsonb, remark text, updated_at timestamptz, PRIMARY KEY (tenant_id, id));
     ALTER TABLE crm.notes OWNER TO thorbis_owner";
