@@ -182,6 +182,8 @@ const CHECKS: &[Case] = &[
         "ALTER TABLE fleet.trips ADD COLUMN remark text",
         Written("SELECT thorbis.protect('fleet.trips', options => '{\"not_personal\": [\"remark\"]}')"),
     ),
+    case("error", "key_in_setting", "ALTER DATABASE {database} SET app.encryption_key = 'mine'", Printed),
+    case("error", "key_in_setting", "ALTER ROLE stranger_login SET app.encryption_key = 'mine'", Printed),
     case(
         "warning",
         "logged_parameters",

@@ -61,6 +61,8 @@ fn look() {
 
 fn try_look() -> Result<(), KeyringError> {
     let now = (raw::local_transaction_id(), settings::generation());
+    // Until it is known again: reading it can be interrupted.
+    LOOKED.set((0, 0));
     // Without a keyring nothing that was opened before may be read on.
     let loaded = refreshed(LOADED.take()).inspect_err(|_| forget())?;
     LOADED.replace(Some(loaded));

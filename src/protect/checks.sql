@@ -175,6 +175,15 @@ SELECT 'warning', 'unclassified_column', format('%s.%I', p.table_id::regclass, a
    AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(p.options -> 'pii') c
                     WHERE a.attname IN (c ->> 'column', CASE c ->> 'method' WHEN 'encrypt' THEN c ->> 'column' || '_encrypted' END))
 UNION ALL
+SELECT 'error', 'key_in_setting', coalesce(r.rolname::text, d.datname::text, 'all'), 'is given ' || split_part(c, '=', 1)
+       || ', a key that everybody can read in pg_db_role_setting, and every dump of the server carries',
+       concat_ws(' ', 'ALTER', CASE WHEN r.oid IS NULL THEN 'DATABASE ' || quote_ident(d.datname)
+                                    ELSE 'ROLE ' || quote_ident(r.rolname) || coalesce(' IN DATABASE ' || quote_ident(d.datname), '') END,
+                 'RESET', split_part(c, '=', 1) || ';')
+  FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase,
+       unnest(s.setconfig) c
+ WHERE c ~* '^[a-z0-9_]+\.[a-z0-9_]*(encryption|secret|jwt)_?key=' AND (s.setdatabase = 0 OR d.datname = current_database())
+UNION ALL
 SELECT 'warning', 'logged_parameters', quote_ident(s.name), 'parameters of statements get into the server log, personal data among them',
        format('ALTER SYSTEM SET %I = 0; SELECT pg_reload_conf();', s.name)
   FROM pg_settings s

@@ -6,10 +6,12 @@
 pub mod commands;
 pub mod doctor;
 pub mod error;
+pub mod grants;
 pub mod import;
 pub mod options;
 pub mod personal;
 pub mod pii;
+pub mod pii_views;
 pub mod plan;
 pub mod policies;
 pub mod registry;

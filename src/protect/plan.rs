@@ -2,23 +2,19 @@
 
 use crate::deploy::extension_schema;
 use crate::domain::names;
-use crate::pg::identity;
 use crate::pg::sql::{column, exists, optional, query};
 use crate::protect::error::ProtectError;
+use crate::protect::grants::APP;
 use crate::protect::options::{Command, Options};
 use crate::protect::personal::PiiColumn;
 use crate::protect::policies::{self, Policy};
 use crate::protect::table::Table;
-use crate::protect::{pii, risks};
+use crate::protect::{grants, pii, pii_views, risks};
 use pgrx::pg_sys;
 use pgrx::spi::{quote_identifier, quote_literal};
 
-pub const APP: &str = "thorbis_app";
-pub const PLATFORM: &str = "thorbis_platform";
 /// As the catalog prints the type.
 pub const TIMESTAMPTZ: &str = "timestamp with time zone";
-/// Columns that triggers and defaults maintain.
-const MAINTAINED: [&str; 4] = ["created_at", "created_by", "updated_at", "updated_by"];
 
 /// What is missing on `table`. `previous` are the options it was protected with before, if it was.
 pub fn missing(
@@ -43,8 +39,8 @@ pub fn missing(
         plan.policies(child, &name, &desired, &outdated);
     }
     plan.triggers(table, resource, options)?;
-    plan.grants(table, options);
-    plan.statements.extend(pii::views(table, resource, options)?);
+    plan.statements.extend(grants::missing(table, options));
+    plan.statements.extend(pii_views::missing(table, resource, options)?);
     Ok(plan.statements)
 }
 
@@ -237,84 +233,6 @@ impl Plan {
         }
         Ok(())
     }
-
-    fn grants(&mut self, table: &Table, options: &Options) {
-        let schema = table.quoted_schema();
-        // The owner too: foreign-key checks run as the owner of the referencing table.
-        let owner = crate::access::invalidation::owner_of(table.oid).and_then(identity::role_name).unwrap_or_default();
-        for role in [APP, PLATFORM, &owner] {
-            let usage = "SELECT 1 FROM pg_namespace WHERE nspname = $1 AND has_schema_privilege($2, oid, 'USAGE')";
-            if !exists(usage, &[table.schema.as_str().into(), role.into()]) {
-                self.push(format!("GRANT USAGE ON SCHEMA {schema} TO {}", quote_identifier(role)));
-            }
-        }
-        // UPDATE goes by column: the tenant, the keys and the maintained columns are nobody's to change.
-        // So does SELECT where there are blind indexes: whoever could compare them could try guesses.
-        let hidden: Vec<String> = options.pii.iter().filter_map(PiiColumn::blind_index).collect();
-        let by_column = |c: Command| c == Command::Update || c == Command::Select && !hidden.is_empty();
-        let app: Vec<&str> =
-            Command::ALL.iter().filter(|c| !by_column(**c) && options.allows(**c)).map(|c| c.sql()).collect();
-        let revoked = self.table_grants(table, APP, &app);
-        self.table_grants(table, PLATFORM, &Command::ALL.map(Command::sql));
-        self.column_grants(table, Command::Update, updatable_columns(table, options), &revoked);
-        let readable = if by_column(Command::Select) && options.allows(Command::Select) {
-            readable_columns(table, options, &hidden)
-        } else {
-            Vec::new()
-        };
-        self.column_grants(table, Command::Select, readable, &revoked);
-        for sequence in owned_sequences(table.oid) {
-            for role in [APP, PLATFORM] {
-                if !exists("SELECT 1 WHERE has_sequence_privilege($1, $2, 'USAGE')", &[role.into(), sequence.0.into()])
-                {
-                    self.push(format!("GRANT USAGE ON SEQUENCE {} TO {role}", sequence.1));
-                }
-            }
-        }
-    }
-
-    /// Returns what was held and is not wanted.
-    fn table_grants(&mut self, table: &Table, role: &str, wanted: &[&str]) -> Vec<String> {
-        let held: Vec<String> = query(
-            "SELECT acl.privilege_type FROM pg_class c, aclexplode(c.relacl) acl
-              WHERE c.oid = $1 AND acl.grantee = to_regrole($2)",
-            &[table.oid.into(), role.into()],
-            |row| column(row, 1),
-        );
-        let missing: Vec<&str> = wanted.iter().copied().filter(|w| !held.iter().any(|h| h == w)).collect();
-        let extra: Vec<&str> = held.iter().map(String::as_str).filter(|h| !wanted.contains(h)).collect();
-        if !extra.is_empty() {
-            self.push(format!("REVOKE {} ON {} FROM {role}", extra.join(", "), self.table));
-        }
-        if !missing.is_empty() {
-            self.push(format!("GRANT {} ON {} TO {role}", missing.join(", "), self.table));
-        }
-        extra.into_iter().map(str::to_owned).collect()
-    }
-
-    /// `revoked` are privileges on the whole table that are being taken: those on its columns go with them.
-    fn column_grants(&mut self, table: &Table, command: Command, wanted: Vec<String>, revoked: &[String]) {
-        let command = command.sql();
-        let mut held: Vec<String> = query(
-            "SELECT a.attname::text FROM pg_attribute a, aclexplode(a.attacl) acl
-              WHERE a.attrelid = $1 AND NOT a.attisdropped AND acl.privilege_type = $3
-                AND acl.grantee = to_regrole($2)",
-            &[table.oid.into(), APP.into(), command.into()],
-            |row| column(row, 1),
-        );
-        if revoked.iter().any(|privilege| privilege == command) {
-            held.clear();
-        }
-        let list = |columns: Vec<&String>| columns.iter().map(quote_identifier).collect::<Vec<_>>().join(", ");
-        let missing: Vec<_> = wanted.iter().filter(|w| !held.contains(w)).collect();
-        let extra: Vec<_> = held.iter().filter(|h| !wanted.contains(h)).collect();
-        if !extra.is_empty() {
-            self.push(format!("REVOKE {command} ({}) ON {} FROM {APP}", list(extra), self.table));
-        }
-        if !missing.is_empty() {
-            self.push(format!("GRANT {command} ({}) ON {} TO {APP}", list(missing), self.table));
-        }
-    }
 }
 
 fn default_tenant() -> String {
@@ -384,46 +302,5 @@ fn present_policies(oid: pg_sys::Oid) -> Vec<Policy> {
                 check: optional(row, 7),
             }
         },
-    )
-}
-
-/// The columns `thorbis_app` may update.
-pub fn updatable_columns(table: &Table, options: &Options) -> Vec<String> {
-    if !options.allows(Command::Update) {
-        return Vec::new();
-    }
-    let companions: Vec<String> = options.companions().collect();
-    let fixed = |name: &String| {
-        *name == options.tenant_column
-            || table.primary_key.contains(name)
-            || MAINTAINED.contains(&name.as_str())
-            || companions.contains(name)
-    };
-    match &options.update_columns {
-        Some(_) => {
-            let mut columns: Vec<String> = options.updatable().cloned().collect();
-            columns.sort();
-            columns.dedup();
-            columns
-        }
-        None => table.columns.iter().filter(|c| !c.generated).map(|c| &c.name).filter(|n| !fixed(n)).cloned().collect(),
-    }
-}
-
-/// The columns `thorbis_app` may read one by one, those included that the plan adds.
-fn readable_columns(table: &Table, options: &Options, hidden: &[String]) -> Vec<String> {
-    let mut columns: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
-    let added = options.companions().chain([options.tenant_column.clone()]);
-    columns.extend(added.filter(|name| table.column(name).is_none()));
-    columns.retain(|name| !hidden.contains(name));
-    columns
-}
-
-fn owned_sequences(oid: pg_sys::Oid) -> Vec<(pg_sys::Oid, String)> {
-    query(
-        "SELECT d.objid, d.objid::regclass::text FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
-          WHERE d.refobjid = $1 AND d.refobjsubid > 0 AND d.deptype = 'a' AND s.relkind = 'S'",
-        &[oid.into()],
-        |row| (column(row, 1), column(row, 2)),
     )
 }

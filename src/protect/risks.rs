@@ -1,8 +1,8 @@
 //! What would void a table's protection.
 
 use crate::pg::sql::{column, query};
+use crate::protect::grants;
 use crate::protect::options::{Command, Options};
-use crate::protect::plan;
 use crate::protect::table::Table;
 
 /// One finding. `code` is what `accept_risks` names.
@@ -21,7 +21,7 @@ pub fn of(table: &Table, options: &Options, own_policies: Vec<String>) -> Vec<Ri
     let writable: Vec<String> = if options.allows(Command::Insert) {
         table.columns.iter().map(|c| c.name.clone()).collect()
     } else {
-        plan::updatable_columns(table, options)
+        grants::updatable_columns(table, options)
     };
     let tenant = options.tenant_column.as_str();
     query(RISKS, &[table.oid.into(), tenant.into(), own_policies.into(), writable.into()], |row| Risk {
