@@ -1,34 +1,42 @@
--- Every function of the extension, by subject. A function that no subject names appears under "Other".
+-- Every function of the extension and of the deployed schemas, by subject. A function that no subject names appears
+-- under "Other".
 SET search_path = pg_catalog;
 
 WITH subject(position, title, names) AS (VALUES
     (1, 'Context: who is asking', '{get_current_tenant_id,get_current_user_id,get_current_actor_id,set_context,bind_role,unbind_role}'::text[]),
     (2, 'Access: what they may do', '{has_permission,permitted_tenant_id,within_business_hours,explain_permission,who_can}'),
     (3, 'Protection of tables, and work on protected tables', '{protect,unprotect,doctor,soft_delete,restore,import_rows}'),
-    (4, 'Deployment and tenants', '{install,migrate,rollback,status,repair,version,create_tenant,grant_app,install_auth_shims,assert_supported_server}'),
-    (5, 'Trigger functions', '{}'),
-    (6, 'Other', '{}')
+    (4, 'Deployment and tenants', '{install,migrate,rollback,status,repair,version,create_tenant,add_industry,grant_app,install_auth_shims,assert_supported_server}'),
+    (5, 'Personal data', '{encrypt_pii,decrypt_pii,mask_pii,pii_blind_index,find_by_pii,find_customer_by_email,encrypt_existing,decrypt_existing,keyring_status,rotate_keys,begin_key_rotation,rewrap_data_keys,finish_key_rotation,export_subject,erase_subject,residue_scan}'),
+    (6, 'Data protection, in the deployed schema gdpr', '{}'),
+    (7, 'Trigger functions', '{}'),
+    (8, 'Other', '{}')
+), members AS (
+    SELECT d.objid AS oid
+      FROM pg_extension e
+      JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+     WHERE e.extname = 'thorbis_db' AND d.classid = 'pg_proc'::regclass
 ), functions AS (
     SELECT p.oid, n.nspname = 'thorbis' AS administration, p.proname::text AS name,
-           CASE WHEN p.prorettype = 'trigger'::regtype THEN 5
-                ELSE coalesce((SELECT s.position FROM subject s WHERE p.proname = ANY (s.names)), 6) END AS position,
-           CASE WHEN n.nspname = 'thorbis' THEN 'thorbis.' ELSE '' END || p.proname
-               || '(' || pg_get_function_arguments(p.oid) || ') RETURNS ' || pg_get_function_result(p.oid) AS signature,
+           CASE WHEN p.prorettype = 'trigger'::regtype THEN 7
+                WHEN n.nspname = 'gdpr' THEN 6
+                ELSE coalesce((SELECT s.position FROM subject s WHERE p.proname = ANY (s.names)), 8) END AS position,
+           CASE WHEN m.oid IS NULL OR n.nspname = 'thorbis' THEN n.nspname || '.' ELSE '' END || p.proname
+               || '(' || pg_get_function_arguments(p.oid) || ')' || coalesce(' RETURNS ' || pg_get_function_result(p.oid), ', a procedure') AS signature,
            CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END
                || CASE p.proparallel WHEN 's' THEN ', parallel safe' WHEN 'r' THEN ', parallel restricted' ELSE '' END
                || CASE WHEN p.proisstrict THEN ', NULL for a NULL argument' ELSE '' END AS kind,
            (SELECT string_agg(a.grantee::regrole::text, ', ' ORDER BY a.grantee::regrole::text COLLATE "C")
               FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner) AS callers
-      FROM pg_extension e
-      JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
-      JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+      FROM pg_proc p
       JOIN pg_namespace n ON n.oid = p.pronamespace
-     WHERE e.extname = 'thorbis_db'
+      LEFT JOIN members m ON m.oid = p.oid
+     WHERE m.oid IS NOT NULL OR n.nspname IN (SELECT module FROM thorbis.migrations)
 )
 SELECT format(E'\n## %s\n', s.title) || string_agg(
            format(E'\n### %s\n\n    %s\n\n%s.\n\n%s. EXECUTE: %s.', f.name, f.signature,
                   rtrim(obj_description(f.oid, 'pg_proc'), '.'), upper(left(f.kind, 1)) || substr(f.kind, 2),
-                  CASE WHEN s.position = 5 THEN 'checked when a trigger is created, not when it fires; ' ELSE '' END
+                  CASE WHEN s.position = 7 THEN 'checked when a trigger is created, not when it fires; ' ELSE '' END
                       || coalesce(f.callers, 'superusers only')),
            E'\n' ORDER BY f.administration, f.name COLLATE "C", f.signature COLLATE "C")
   FROM subject s JOIN functions f USING (position)

@@ -4,16 +4,17 @@ SET search_path = pg_catalog;
 WITH purpose(position, title, remark, functions) AS (VALUES
     (1, 'Audit', 'None yet: the audit log, with a trigger on every protected table, comes in a later version.', '{}'::text[]),
     (2, 'Validation', 'They refuse what a CHECK, a key or a policy cannot express.',
-        '{keep_tenant_id,check_own_row_update,check_role_grant,keep_last_owner}'),
-    (3, 'Notification', 'None yet: events for other systems come in a later version, through an outbox table and not through '
+        '{keep_tenant_id,check_own_row_update,check_role_grant,keep_last_owner,keep_append_only}'),
+    (3, 'Personal data', 'They encrypt what is written, and destroy keys.', '{encrypt_pii_columns,encrypt_customer_pii,write_pii_view,delete_tenant_keys}'),
+    (4, 'Notification', 'None yet: events for other systems come in a later version, through an outbox table and not through '
         'NOTIFY, whose payload every session can read.', '{}'),
-    (4, 'Maintenance', 'They keep columns and caches current.', '{set_updated_at_column,invalidate_permissions}'),
-    (5, 'Business rules', 'Document numbers so far. Status transitions, totals, stock and ledgers come in later versions.',
+    (5, 'Maintenance', 'They keep columns and caches current.', '{set_updated_at_column,invalidate_permissions}'),
+    (6, 'Business rules', 'Document numbers so far. Status transitions, totals, stock and ledgers come in later versions.',
         '{assign_document_number}'),
-    (6, 'Other', NULL, '{}')
+    (7, 'Other', NULL, '{}')
 ), triggers AS (
     SELECT p.oid AS function, p.proname::text AS name,
-           coalesce((SELECT u.position FROM purpose u WHERE p.proname = ANY (u.functions)), 6) AS position,
+           coalesce((SELECT u.position FROM purpose u WHERE p.proname = ANY (u.functions)), 7) AS position,
            t.tgrelid::regclass::text AS on_table, t.tgname::text AS trigger,
            substring(pg_get_triggerdef(t.oid) FROM format('TRIGGER %I (.*) ON %s ', t.tgname, t.tgrelid::regclass))
                || CASE WHEN t.tgtype & 1 = 1 THEN ', each row' ELSE ', each statement' END

@@ -3,9 +3,9 @@
 BEGIN;
 SELECT thorbis.set_context(:'tenant', (:'key' || '-0000-4000-8000-000000000011')::uuid);
 
-INSERT INTO shared.users (id, first_name, last_name, email)
+INSERT INTO shared.users (id, first_name, last_name, email, phone)
 SELECT (:'key' || '-0000-4000-8000-0000000000' || u.n)::uuid, u.first_name, u.last_name,
-       lower(u.first_name) || '@' || :'slug' || '.example'
+       lower(u.first_name) || '@' || :'slug' || '.example', '+1 514 555 01' || u.n
   FROM (VALUES ('12', 'Mara', 'Keller'), ('13', 'Sofia', 'Rossi'), ('14', 'Noah', 'Tremblay')) u(n, first_name, last_name);
 
 INSERT INTO rbac.user_roles (user_id, role_id)
@@ -18,8 +18,10 @@ SELECT 'orders', weekday, '00:00', '00:00' FROM generate_series(1, 7) weekday;
 
 INSERT INTO shared.locations (id, name) VALUES ((:'key' || '-0000-4000-8000-000000000051')::uuid, 'Main room');
 
-INSERT INTO shared.customers (id, first_name, last_name, email)
-SELECT md5(:'slug' || ' customer ' || n)::uuid, first_name, 'Guest ' || n, 'guest' || n || '@' || :'slug' || '.example'
+-- Addresses and numbers are written like other columns, and stored encrypted.
+INSERT INTO shared.customers (id, first_name, last_name, email, phone)
+SELECT md5(:'slug' || ' customer ' || n)::uuid, first_name, 'Guest ' || n,
+       lower(left(first_name, 1)) || '.guest' || n || '@' || :'slug' || '.example', '+1 514 555 01' || 50 + n
   FROM unnest(ARRAY['Ana', 'Bo', 'Chloé', 'D''Arcy', 'Ewa', 'Finn', 'Gül', 'Hana', 'Ivo', 'Jun', 'Kai', 'Léa'])
        WITH ORDINALITY c(first_name, n);
 

@@ -43,3 +43,26 @@ ROLLBACK TO s;
 SET LOCAL app.current_tenant_id = :'boreal';
 SELECT count(*) FROM restaurants.orders;
 ROLLBACK;
+
+\echo
+\echo '4. E-mail addresses and telephone numbers are encrypted where they are stored'
+BEGIN;
+SELECT thorbis.set_context(:'alba', (:'a' || '-0000-4000-8000-000000000013')::uuid) \g /dev/null
+\echo '- Sofia, a server, sees them masked:'
+SELECT format('  %s: %s, %s', first_name, email, phone) FROM shared.customers_masked ORDER BY first_name LIMIT 2;
+\echo '- and may not ask for more:'
+SELECT email FROM shared.customers_pii;
+ROLLBACK;
+BEGIN;
+SELECT thorbis.set_context(:'alba', (:'a' || '-0000-4000-8000-000000000011')::uuid) \g /dev/null
+\echo '- The owner reads them:'
+SELECT format('  %s: %s, %s', first_name, email, phone) FROM shared.customers_pii ORDER BY first_name LIMIT 2;
+\echo '- and finds a guest by an address, in any case of letters:'
+SELECT format('  %s %s', first_name, last_name) FROM shared.customers
+ WHERE id IN (SELECT thorbis.find_customer_by_email('A.Guest1@Trattoria-Alba.example'));
+COMMIT;
+\echo '- What the table holds of them, and with it every dump and disk:'
+\getenv socket PGHOST
+\connect :DBNAME postgres :socket :PORT
+SELECT format('  email %s, email_encrypted %s...', coalesce(email, 'NULL'), left(email_encrypted, 40))
+  FROM shared.customers WHERE tenant_id = :'alba' ORDER BY first_name LIMIT 2;
