@@ -46,6 +46,39 @@ BEGIN
 END;
 $$ LANGUAGE plpgsql;
 
+-- It encrypts with pgcrypto, where the server has that. The application's key is in a setting.
+CREATE FUNCTION document.encrypt_pii(plaintext text)
+RETURNS TEXT AS $$
+BEGIN
+    IF plaintext IS NULL OR plaintext = '' THEN
+        RETURN NULL;
+    END IF;
+
+    RETURN encode(
+        pgp_sym_encrypt(
+            plaintext,
+            current_setting('app.encryption_key'),
+            'compress-algo=1, cipher-algo=aes256'
+        ),
+        'base64'
+    );
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER;
+
+CREATE FUNCTION document.decrypt_pii(ciphertext text)
+RETURNS TEXT AS $$
+BEGIN
+    IF ciphertext IS NULL OR ciphertext = '' THEN
+        RETURN NULL;
+    END IF;
+
+    RETURN pgp_sym_decrypt(
+        decode(ciphertext, 'base64'),
+        current_setting('app.encryption_key')
+    );
+END;
+$$ LANGUAGE plpgsql SECURITY DEFINER;
+
 -- The same rows in the same order, with the document's primary key and indexes.
 CREATE TABLE document.orders AS TABLE restaurants.orders;
 ALTER TABLE document.orders ADD PRIMARY KEY (id);

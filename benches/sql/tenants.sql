@@ -3,10 +3,12 @@
 
 CREATE FUNCTION bench.tenant_id(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
     RETURN ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid;
+CREATE FUNCTION bench.owner_id(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
+    RETURN ('00000000-0000-4000-a000-' || lpad(n::text, 12, '0'))::uuid;
 CREATE FUNCTION bench.employee_id(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
     RETURN ('00000000-0000-4000-9000-' || lpad(n::text, 12, '0'))::uuid;
 
-SELECT count(thorbis.create_tenant('Restaurant ' || n, 'restaurant-' || n, gen_random_uuid(), 'owner@example.com',
+SELECT count(thorbis.create_tenant('Restaurant ' || n, 'restaurant-' || n, bench.owner_id(n), 'owner@example.com',
                                    industries => '{restaurants}', id => bench.tenant_id(n)))
 FROM generate_series(1, {tenants}) n;
 

@@ -17,15 +17,40 @@ pub struct Scale {
     pub few_calls: usize,
     /// Rows that one UPDATE changes.
     pub updates: usize,
+    /// Customers, each with a data key of their own.
+    pub customers: usize,
+    /// Values under one data key.
+    pub values: usize,
+    /// Values that pgcrypto decrypts in one run.
+    pub few_values: usize,
 }
 
-pub const FULL: Scale =
-    Scale { orders: 1_000_000, tenants: 100, reads: 2_000, calls: 1_000_000, few_calls: 20_000, updates: 200_000 };
-pub const QUICK: Scale =
-    Scale { orders: 100_000, tenants: 100, reads: 500, calls: 100_000, few_calls: 2_000, updates: 20_000 };
+pub const FULL: Scale = Scale {
+    orders: 1_000_000,
+    tenants: 100,
+    reads: 2_000,
+    calls: 1_000_000,
+    few_calls: 20_000,
+    updates: 200_000,
+    customers: 100_000,
+    values: 100_000,
+    few_values: 2_000,
+};
+pub const QUICK: Scale = Scale {
+    orders: 100_000,
+    tenants: 100,
+    reads: 500,
+    calls: 100_000,
+    few_calls: 2_000,
+    updates: 20_000,
+    customers: 10_000,
+    values: 100_000,
+    few_values: 200,
+};
 
-/// The tenant that is read, and its employee: see `sql/tenants.sql`.
+/// The tenant that is read, its owner and its employee: see `sql/tenants.sql`.
 pub const TENANT: Uuid = Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0042);
+pub const OWNER: Uuid = Uuid::from_u128(0x0000_0000_0000_4000_a000_0000_0000_0042);
 pub const EMPLOYEE: Uuid = Uuid::from_u128(0x0000_0000_0000_4000_9000_0000_0000_0042);
 
 /// Reading tenants' data is the application's business; comparing is the superuser's, whom no policy concerns.
@@ -57,6 +82,7 @@ pub fn prepare(scale: &Scale) -> Result<Sessions> {
         include_str!("../sql/reads.sql"),
         include_str!("../sql/calls.sql"),
         include_str!("../sql/updates.sql"),
+        include_str!("../sql/personal.sql"),
     ] {
         superuser.batch_execute(&scale.fill_in(sql))?;
     }
@@ -75,6 +101,9 @@ impl Scale {
             ("{calls}", self.calls),
             ("{few_calls}", self.few_calls),
             ("{updates}", self.updates),
+            ("{customers}", self.customers),
+            ("{values}", self.values),
+            ("{few_values}", self.few_values),
         ]
         .iter()
         .fold(sql.to_owned(), |sql, (name, number)| sql.replace(name, &number.to_string()))
@@ -88,9 +117,25 @@ fn connect(database: &str, role: &str) -> Result<Client> {
     Ok(config.connect(NoTls)?)
 }
 
+/// Creates an extension that the server may come without; false when it does.
+pub fn create_extension(superuser: &mut Client, name: &str) -> Result<bool> {
+    let available = format!("SELECT count(*) FROM pg_available_extensions WHERE name = '{name}'");
+    if first_row(superuser, &available)? != [Some("1".to_owned())] {
+        eprintln!("    contrib {name} is not installed in this server: nothing to compare with");
+        return Ok(false);
+    }
+    superuser.batch_execute(&format!("CREATE EXTENSION {name}"))?;
+    Ok(true)
+}
+
 /// Begins a transaction on behalf of the employee.
 pub fn begin_in_context(client: &mut Client) -> Result<()> {
-    client.batch_execute(&format!("BEGIN; SELECT thorbis.set_context('{TENANT}', '{EMPLOYEE}')"))?;
+    begin_as(client, EMPLOYEE)
+}
+
+/// Begins a transaction on behalf of a user of the tenant.
+pub fn begin_as(client: &mut Client, user: Uuid) -> Result<()> {
+    client.batch_execute(&format!("BEGIN; SELECT thorbis.set_context('{TENANT}', '{user}')"))?;
     Ok(())
 }
 
@@ -109,11 +154,12 @@ pub fn describe(sessions: &mut Sessions, scale: &Scale) -> Result<String> {
     let versions = first_row(&mut sessions.superuser, sql)?;
     let version = |i: usize| versions[i].clone().unwrap_or_default();
     Ok(format!(
-        "thorbis_db {} on PostgreSQL {}, {} orders of {} tenants, medians of {} alternating runs",
+        "thorbis_db {} on PostgreSQL {}, {} orders of {} tenants, {} customers, medians of {} alternating runs",
         version(0),
         version(1),
         scale.orders,
         scale.tenants,
+        scale.customers,
         crate::measure::ALTERNATIONS
     ))
 }

@@ -5,7 +5,9 @@
 
 mod calls;
 mod data;
+mod domain;
 mod measure;
+mod personal;
 mod reads;
 mod report;
 mod updates;
@@ -41,6 +43,7 @@ fn run() -> Result<()> {
         reads::measure(&mut sessions, &scale)?,
         calls::measure(&mut sessions, &scale)?,
         updates::measure(&mut sessions.superuser, &scale)?,
+        personal::measure(&mut sessions, &scale)?,
     ];
     report::print(&data::describe(&mut sessions, &scale)?, &sections);
     Ok(())

@@ -52,7 +52,9 @@ impl Line {
     fn verdict(&self) -> Option<(String, bool)> {
         match self.bound {
             Bound::None => None,
-            Bound::Ratio(most) => Some((format!("<= {most:.2}"), self.ratio().is_some_and(|ratio| ratio <= most))),
+            Bound::Ratio(most) => {
+                Some((format!("<= {}", times(most)), self.ratio().is_some_and(|ratio| ratio <= most)))
+            }
             Bound::Nanoseconds(most) => {
                 Some((format!("<= {most:.0} ns"), self.measured.is_some_and(|measured| measured <= most)))
             }

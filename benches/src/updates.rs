@@ -1,7 +1,7 @@
 //! What the trigger on `updated_at` adds to an UPDATE.
 
 use crate::Result;
-use crate::data::{Scale, begin_in_context, first_row};
+use crate::data::{Scale, begin_in_context, create_extension};
 use crate::measure::{Runs, alternate, time};
 use crate::report::{Bound, Line, Section};
 use postgres::Client;
@@ -18,11 +18,7 @@ const CONTENDERS: [(&str, &str); 6] = [
 
 pub fn measure(superuser: &mut Client, scale: &Scale) -> Result<Section> {
     eprintln!("==> updates");
-    let sql = "SELECT count(*) FROM pg_available_extensions WHERE name = 'moddatetime'";
-    let has_moddatetime = first_row(superuser, sql)? == [Some("1".to_owned())];
-    if has_moddatetime {
-        superuser.batch_execute("CREATE EXTENSION moddatetime")?;
-    }
+    let has_moddatetime = create_extension(superuser, "moddatetime")?;
     let contenders = CONTENDERS.map(|(table, function)| match function {
         "moddatetime(updated_at)" if !has_moddatetime => (table, ""),
         _ => (table, function),
@@ -42,7 +38,6 @@ pub fn measure(superuser: &mut Client, scale: &Scale) -> Result<Section> {
             with_user.against("moddatetime", moddatetime),
         ]
     } else {
-        eprintln!("    contrib moddatetime is not installed in this server: nothing to compare with");
         vec![ours, document, with_user]
     };
     Ok(Section { title: "What a BEFORE UPDATE trigger on updated_at adds to each row", lines })
