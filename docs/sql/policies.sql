@@ -7,7 +7,13 @@ WITH tables AS (
               FROM aclexplode(c.relacl) a WHERE a.grantee = 'thorbis_app'::regrole) AS granted,
            (SELECT string_agg(x.attname, ', ' ORDER BY x.attnum)
               FROM pg_attribute x, aclexplode(x.attacl) a
-             WHERE x.attrelid = c.oid AND a.grantee = 'thorbis_app'::regrole AND a.privilege_type = 'UPDATE') AS updatable
+             WHERE x.attrelid = c.oid AND a.grantee = 'thorbis_app'::regrole AND a.privilege_type = 'UPDATE') AS updatable,
+           -- Of tables that are readable by column.
+           (SELECT string_agg(x.attname, ', ' ORDER BY x.attnum)
+              FROM pg_attribute x
+             WHERE x.attrelid = c.oid AND x.attnum > 0 AND NOT x.attisdropped
+               AND has_any_column_privilege('thorbis_app', c.oid, 'SELECT')
+               AND NOT has_column_privilege('thorbis_app', c.oid, x.attnum, 'SELECT')) AS hidden
       FROM pg_class c
       JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN thorbis.protected_tables p ON p.table_id = c.oid
@@ -23,13 +29,13 @@ WITH tables AS (
            (NOT p.polpermissive, p.polname)::text AS position
       FROM tables t JOIN pg_policy p ON p.polrelid = t.oid
 )
-SELECT format(E'\n### %s\n\nResource `%s`. thorbis_app: %s%s.\n\n'
+SELECT format(E'\n### %s\n\nResource `%s`. thorbis_app: %s%s%s.\n\n'
               '| Policy | Command | Kind | For | Rows it shows or touches (USING) | Rows it accepts (WITH CHECK) |\n'
               '|---|---|---|---|---|---|\n%s',
-              t.name, t.resource, t.granted, coalesce('; UPDATE of ' || t.updatable, ''),
+              t.name, t.resource, t.granted, coalesce('; SELECT of all but ' || t.hidden, ''), coalesce('; UPDATE of ' || t.updatable, ''),
               string_agg(p.line, E'\n' ORDER BY p.position COLLATE "C"))
   FROM tables t JOIN policies p USING (name)
- GROUP BY t.name, t.resource, t.granted, t.updatable
+ GROUP BY t.name, t.resource, t.granted, t.updatable, t.hidden
  ORDER BY t.name COLLATE "C";
 
 SELECT E'\n## Tables without row security\n\n'

@@ -30,7 +30,7 @@ GRANT EXECUTE ON FUNCTION decrypt_pii(text, text, text)
     TO thorbis_owner, thorbis_app, thorbis_platform, thorbis_auditor;
 
 CREATE FUNCTION decrypt_pii(ciphertext text, field text, row_id uuid) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'thorbis_decrypt_pii';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'thorbis_decrypt_pii_of_uuid';
 COMMENT ON FUNCTION decrypt_pii(text, text, uuid) IS 'As decrypt_pii(text, text, text)';
 REVOKE ALL ON FUNCTION decrypt_pii(text, text, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION decrypt_pii(text, text, uuid)
@@ -45,7 +45,7 @@ GRANT EXECUTE ON FUNCTION mask_pii(text, text, text)
     TO thorbis_owner, thorbis_app, thorbis_platform, thorbis_auditor;
 
 CREATE FUNCTION mask_pii(ciphertext text, field text, row_id uuid) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'thorbis_mask_pii';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'thorbis_mask_pii_of_uuid';
 COMMENT ON FUNCTION mask_pii(text, text, uuid) IS 'As mask_pii(text, text, text)';
 REVOKE ALL ON FUNCTION mask_pii(text, text, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mask_pii(text, text, uuid)
@@ -129,7 +129,7 @@ CREATE FUNCTION thorbis.keyring_status(OUT key_id text, OUT state text, OUT data
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 5 SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'keyring_status_wrapper';
 COMMENT ON FUNCTION thorbis.keyring_status() IS
-    'The keys of the keyring and how many data keys each wraps. State: active, available, missing. Superuser or thorbis_platform';
+    'The keys of the keyring and how many data keys each wraps. State: active, available, missing, wrong (another key of that id). Superuser or thorbis_platform';
 REVOKE ALL ON FUNCTION thorbis.keyring_status() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.keyring_status() TO thorbis_platform;
 

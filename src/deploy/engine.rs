@@ -16,7 +16,7 @@ use std::ffi::CString;
 pub const OWNER: &str = "thorbis_owner";
 /// How long DDL waits for locks before it gives up, when the session says nothing: a migration that queues behind a
 /// long transaction makes everybody else queue behind it.
-const LOCK_TIMEOUT: &str = "5s";
+pub const LOCK_TIMEOUT: &str = "5s";
 
 /// Settings for the time of a deployment, and the lock that serialises deployments of one database.
 pub fn begin() -> SettingsScope {

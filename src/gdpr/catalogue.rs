@@ -25,6 +25,8 @@ pub struct Person {
     pub tenant: Uuid,
     pub kind: String,
     pub id: Uuid,
+    /// The person's, and those of the duplicates that were merged into it.
+    pub ids: Vec<Uuid>,
 }
 
 impl Person {
@@ -33,11 +35,14 @@ impl Person {
         crate::deploy::require_installed();
         require("gdpr", action);
         let tenant = current::get().tenant.unwrap_or_else(|| PiiError::NoTenant.raise());
-        let person = Person { tenant, kind: kind.into(), id: pg_uuid::from_pgrx(id) };
+        let id = pg_uuid::from_pgrx(id);
+        let mut person = Person { tenant, kind: kind.into(), id, ids: vec![id] };
         let tables = tables_of(kind);
         if tables.is_empty() {
             GdprError::NoTables { kind: kind.into() }.raise();
         }
+        let duplicates: Vec<Uuid> = tables.iter().flat_map(|table| duplicates(table, &person)).collect();
+        person.ids.extend(duplicates);
         let known = data_keys::id_of_subject(tenant, kind, person.id).is_some()
             || tables.iter().any(|table| table.count(&person, "true") > 0);
         if !known {
@@ -46,17 +51,37 @@ impl Person {
         (person, tables)
     }
 
-    /// `$1` and `$2` of every condition.
+    /// `$1` and `$2` of every condition: the tenant, and all ids of the person.
     pub fn arguments(&self) -> [DatumWithOid<'static>; 2] {
-        [pg_uuid::to_pgrx(self.tenant).into(), pg_uuid::to_pgrx(self.id).into()]
+        let ids: Vec<pgrx::Uuid> = self.ids.iter().copied().map(pg_uuid::to_pgrx).collect();
+        [pg_uuid::to_pgrx(self.tenant).into(), ids.into()]
     }
+}
+
+/// Rows of people that say they were merged into this one, at any depth.
+fn duplicates(table: &PersonTable, person: &Person) -> Vec<Uuid> {
+    if !table.is_person || table.table.column("merged_into_id").is_none() {
+        return Vec::new();
+    }
+    let Ok(key) = table.table.row_key(&table.entry.options.tenant_column).map(quote_identifier) else {
+        return Vec::new();
+    };
+    let (name, tenant) = (table.table.quoted(), quote_identifier(&table.entry.options.tenant_column));
+    let merged = format!(
+        "WITH RECURSIVE merged(id) AS (
+             SELECT t.{key} FROM {name} t WHERE t.{tenant} = $1 AND t.merged_into_id = ANY ($2)
+             UNION
+             SELECT t.{key} FROM merged JOIN {name} t ON t.{tenant} = $1 AND t.merged_into_id = merged.id)
+         SELECT id FROM merged WHERE id <> ALL ($2)"
+    );
+    table.as_owner(|| sql::query(&merged, &person.arguments(), |row| pg_uuid::from_pgrx(sql::column(row, 1))))
 }
 
 /// A protected table with rows about people of one kind.
 pub struct PersonTable {
     pub table: Table,
     pub entry: Entry,
-    /// On the table as `t`, with the tenant as `$1` and the person as `$2`.
+    /// On the table as `t`, with the tenant as `$1` and the person's ids as `$2`.
     pub condition: String,
     /// The rows are the people themselves, not something about them.
     pub is_person: bool,
@@ -106,7 +131,7 @@ fn condition(entry: &Entry, entries: &[Entry], alias: &str, steps: usize) -> Opt
     let subject = entry.options.subject.as_ref()?;
     let (tenant, column) = (quote_identifier(&entry.options.tenant_column), quote_identifier(&subject.column));
     let Some(through) = &subject.through else {
-        return Some(format!("{alias}.{tenant} = $1 AND {alias}.{column} = $2"));
+        return Some(format!("{alias}.{tenant} = $1 AND {alias}.{column} = ANY ($2)"));
     };
     let next = entries.iter().find(|entry| is_called(entry, through)).filter(|_| steps > 0)?;
     let table = Table::read(next.table).or_raise();

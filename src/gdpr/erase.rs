@@ -10,13 +10,12 @@ use crate::gdpr::residue;
 use crate::pg::error::SqlError;
 use crate::pg::identity::ActingAs;
 use crate::pg::sql::{self, column, query_one};
+use crate::pg::uuid as pg_uuid;
 use crate::pii::data_keys;
-use crate::protect::table::Column;
+use crate::protect::emptied::emptied;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
-
-/// Stands in columns of text that must have a value.
-const ERASED: &str = "'[erased]'";
+use uuid::Uuid;
 
 /// One thing done: (object, action, count).
 pub type Step = (String, String, i64);
@@ -31,30 +30,36 @@ fn erase_subject(
     let (person, tables) = Person::required("erase", kind, id);
     refuse_under_hold(&person);
     // While the values can still be read: copies in places that nobody catalogued are for people to look at.
-    let copies = residue::copies_elsewhere(&person, &tables);
-    let mut steps: Vec<Step> = tables.iter().filter_map(|table| empty(&person, table, dry_run)).collect();
-    let key = if dry_run {
-        data_keys::id_of_subject(person.tenant, &person.kind, person.id)
-    } else {
-        data_keys::destroy(person.tenant, &person.kind, person.id)
+    let copies = match crate::pii::keyring::problem() {
+        None => residue::copies_elsewhere(&person, &tables),
+        Some(problem) => {
+            notice!("copies of the person's values were not looked for: {problem}");
+            Vec::new()
+        }
     };
-    if key.is_some() {
-        steps.push(("thorbis.data_keys".into(), "destroy key".into(), 1));
+    // First the key: this waits for whoever writes about the person now, and what they wrote is then emptied too.
+    let key = |id: &Uuid| match dry_run {
+        true => data_keys::id_of_subject(person.tenant, &person.kind, *id),
+        false => data_keys::destroy(person.tenant, &person.kind, *id),
+    };
+    let keys: Vec<Uuid> = person.ids.iter().filter_map(key).collect();
+    let mut steps: Vec<Step> = tables.iter().filter_map(|table| empty(&person, table, dry_run)).collect();
+    if !keys.is_empty() {
+        steps.push(("thorbis.data_keys".into(), "destroy key".into(), keys.len() as i64));
     }
     if !dry_run && !steps.is_empty() {
-        log(&person, &steps, key);
+        log(&person, &steps, &keys);
     }
     steps.extend(copies.into_iter().map(|(object, count)| (object, "look at".into(), count)));
     TableIterator::new(steps)
 }
 
 fn refuse_under_hold(person: &Person) {
-    let hold =
-        "SELECT coalesce(min(h.placed_at)::date::text, 'its beginning'), coalesce(min(h.reason), 'of the tenant')
+    let hold = "SELECT coalesce(h.placed_at::date::text, 'its beginning'), coalesce(h.reason, 'of the tenant')
                   FROM shared.tenants t
                   LEFT JOIN gdpr.legal_holds h ON h.tenant_id = t.id AND h.released_at IS NULL
-                       AND (h.subject_id IS NULL OR h.subject_id = $2 AND h.subject_kind = $3)
-                 WHERE t.id = $1 HAVING bool_or(t.legal_hold) OR count(h.id) > 0";
+                       AND (h.subject_id IS NULL OR h.subject_id = ANY ($2) AND h.subject_kind = $3)
+                 WHERE t.id = $1 AND (t.legal_hold OR h.id IS NOT NULL) ORDER BY h.placed_at LIMIT 1";
     let [tenant, id] = person.arguments();
     let found = as_owner_of("gdpr", "legal_holds", || {
         query_one(hold, &[tenant, id, person.kind.as_str().into()], |row| {
@@ -80,7 +85,7 @@ fn empty(person: &Person, table: &PersonTable, dry_run: bool) -> Option<Step> {
         if pii.is_encrypted() {
             assignments.extend(pii.companions().map(|name| (quote_identifier(name), "NULL".to_owned())));
         } else if let Some(column) = table.table.column(&pii.column).filter(|c| !c.generated) {
-            assignments.push((quote_identifier(&pii.column), emptied(column)));
+            assignments.push((quote_identifier(&pii.column), emptied(&table.table, column)));
         }
     }
     if assignments.is_empty() {
@@ -106,35 +111,26 @@ fn empty(person: &Person, table: &PersonTable, dry_run: bool) -> Option<Step> {
     (count > 0).then(|| (table.table.quoted(), "empty".into(), count))
 }
 
-/// What stands in a column of a person who was erased.
-pub fn emptied(column: &Column) -> String {
-    match (column.not_null, &column.default, column.data_type.as_str()) {
-        (false, ..) => "NULL".into(),
-        (true, Some(default), _) => default.clone(),
-        (true, None, "json" | "jsonb") => format!("'{{}}'::{}", column.data_type),
-        (true, None, "inet" | "cidr") => format!("'0.0.0.0'::{}", column.data_type),
-        (true, None, array) if array.ends_with("[]") => format!("'{{}}'::{array}"),
-        (true, None, _) => ERASED.into(),
-    }
-}
-
 /// Who was erased, without a word about them: numbers and ids, to repeat it after a backup is restored.
-fn log(person: &Person, steps: &[Step], key: Option<uuid::Uuid>) {
-    let [tenant, id] = person.arguments();
+fn log(person: &Person, steps: &[Step], keys: &[Uuid]) {
     let objects: Vec<String> = steps.iter().map(|(object, ..)| object.clone()).collect();
     let counts: Vec<i64> = steps.iter().map(|(.., count)| *count).collect();
+    // One row a key: duplicates that were merged into the person have their own.
+    let keys: Vec<Option<Uuid>> = if keys.is_empty() { vec![None] } else { keys.iter().copied().map(Some).collect() };
     as_owner_of("gdpr", "erasures", || {
-        sql::run(
-            "INSERT INTO gdpr.erasures (tenant_id, subject_kind, subject_id, counts, data_key_id)
-             SELECT $1, $3, $2, jsonb_object_agg(c.object, c.count), $6 FROM unnest($4, $5) AS c(object, count)",
-            &[
-                tenant,
-                id,
-                person.kind.as_str().into(),
-                objects.into(),
-                counts.into(),
-                key.map(crate::pg::uuid::to_pgrx).into(),
-            ],
-        );
+        for key in keys {
+            sql::run(
+                "INSERT INTO gdpr.erasures (tenant_id, subject_kind, subject_id, counts, data_key_id)
+                 SELECT $1, $3, $2, jsonb_object_agg(c.object, c.count), $6 FROM unnest($4, $5) AS c(object, count)",
+                &[
+                    pg_uuid::to_pgrx(person.tenant).into(),
+                    pg_uuid::to_pgrx(person.id).into(),
+                    person.kind.as_str().into(),
+                    objects.clone().into(),
+                    counts.clone().into(),
+                    key.map(pg_uuid::to_pgrx).into(),
+                ],
+            );
+        }
     });
 }

@@ -2,7 +2,7 @@
 
 use crate::gdpr::catalogue::{Person, PersonTable};
 use crate::pg::function::{argument, guarded, null, text_datum, with_text};
-use crate::pg::sql;
+use crate::pg::{sql, uuid as pg_uuid};
 use crate::pii::functions::Unchecked;
 use crate::v1_function;
 use pgrx::datum::DatumWithOid;
@@ -38,7 +38,7 @@ fn export(kind: &str, id: pgrx::Uuid) -> pg_sys::Datum {
         };
         sql::jsonb("SELECT $1 || jsonb_build_object($2, $3)", &args)
     });
-    let [tenant, id] = person.arguments();
+    let (tenant, id) = (pg_uuid::to_pgrx(person.tenant).into(), pg_uuid::to_pgrx(person.id).into());
     // SAFETY: as above.
     let tables = unsafe { DatumWithOid::new(tables, pg_sys::JSONBOID) };
     sql::jsonb(
@@ -51,7 +51,7 @@ fn export(kind: &str, id: pgrx::Uuid) -> pg_sys::Datum {
 /// The person's rows in a table as a JSON array, encrypted columns under their own names.
 fn rows(person: &Person, table: &PersonTable) -> pg_sys::Datum {
     let options = &table.entry.options;
-    let hidden: Vec<String> = options.companions().map(quote_literal).collect();
+    let hidden: Vec<String> = options.sealed_columns().map(quote_literal).collect();
     let key = table.table.row_key(&options.tenant_column).map(quote_identifier).unwrap_or_default();
     let schema = crate::deploy::extension_schema();
     let clear: Vec<String> = options

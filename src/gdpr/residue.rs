@@ -3,12 +3,12 @@
 use crate::access::invalidation;
 use crate::domain::envelope;
 use crate::gdpr::catalogue::{Person, PersonTable, as_owner};
-use crate::gdpr::erase::emptied;
 use crate::pg::identity::ActingAs;
 use crate::pg::sql::{column, query, query_one};
 use crate::pg::uuid as pg_uuid;
 use crate::pii::data_keys;
 use crate::pii::functions::Unchecked;
+use crate::protect::emptied::emptied;
 use crate::protect::registry;
 use crate::protect::table::Table;
 use pgrx::datum::DatumWithOid;
@@ -28,13 +28,12 @@ fn residue_scan(
 ) -> TableIterator<'static, (name!(object, String), name!(finding, String), name!(count, i64))> {
     let (person, tables) = Person::required("inspect", kind, id);
     let mut findings: Vec<Finding> = tables.iter().flat_map(|table| not_erased(&person, table)).collect();
-    let key = data_keys::id_of_subject(person.tenant, &person.kind, person.id);
-    let (finding, keys) = match key {
-        Some(key) => ("envelope", vec![key]),
-        None => ("unreadable envelope", erased_keys(&person)),
-    };
-    let prefixes: Vec<String> = keys.into_iter().map(envelope::prefix).collect();
-    findings.extend(occurrences(&person, &prefixes, false).into_iter().map(|(o, n)| (o, finding.to_owned(), n)));
+    let live = |id: &uuid::Uuid| data_keys::id_of_subject(person.tenant, &person.kind, *id);
+    let keys: Vec<uuid::Uuid> = person.ids.iter().filter_map(live).collect();
+    for (finding, keys) in [("envelope", keys), ("unreadable envelope", erased_keys(&person))] {
+        let prefixes: Vec<String> = keys.into_iter().map(envelope::prefix).collect();
+        findings.extend(occurrences(&person, &prefixes, false).into_iter().map(|(o, n)| (o, finding.to_owned(), n)));
+    }
     let mut values: Vec<String> = clear_values.into_iter().flatten().filter(|v| !v.trim().is_empty()).collect();
     values.extend(encrypted_values(&person, &tables));
     findings.extend(occurrences(&person, &values, true).into_iter().map(|(o, n)| (o, "clear value".to_owned(), n)));
@@ -48,7 +47,7 @@ fn erased_keys(person: &Person) -> Vec<uuid::Uuid> {
     let [tenant, id] = person.arguments();
     query(
         "SELECT data_key_id FROM gdpr.erasures
-          WHERE tenant_id = $1 AND subject_id = $2 AND subject_kind = $3 AND data_key_id IS NOT NULL",
+          WHERE tenant_id = $1 AND subject_id = ANY ($2) AND subject_kind = $3 AND data_key_id IS NOT NULL",
         &[tenant, id, person.kind.as_str().into()],
         |row| pg_uuid::from_pgrx(column(row, 1)),
     )
@@ -64,7 +63,7 @@ fn not_erased(person: &Person, table: &PersonTable) -> Vec<Finding> {
     for pii in &table.entry.options.pii {
         let name = if pii.is_encrypted() { pii.encrypted() } else { pii.column.clone() };
         let Some(column) = table.table.column(&name) else { continue };
-        let value = if pii.is_encrypted() { "NULL".into() } else { emptied(column) };
+        let value = if pii.is_encrypted() { "NULL".into() } else { emptied(&table.table, column) };
         let differs = format!("t.{}::text IS DISTINCT FROM ({value})::text", quote_identifier(&name));
         let count = table.count(person, &differs);
         if count > 0 {
@@ -108,21 +107,25 @@ fn occurrences(person: &Person, texts: &[String], any_case: bool) -> Vec<(String
     let fold = |text: &str| if any_case { format!("lower({text})") } else { text.to_owned() };
     for entry in registry::all() {
         let Ok(table) = Table::read(entry.table) else { continue };
-        let tenant = quote_identifier(&entry.options.tenant_column);
-        for name in text_columns(table.oid) {
-            let text = fold(&format!("t.{}::text", quote_identifier(&name)));
-            let count = format!(
-                "SELECT count(*) FROM {} t WHERE t.{tenant} = $1
-                    AND EXISTS (SELECT 1 FROM unnest($2) v WHERE position({} IN {text}) > 0)",
-                table.quoted(),
-                fold("v")
-            );
-            let args: [DatumWithOid; 2] = [pg_uuid::to_pgrx(person.tenant).into(), texts.to_vec().into()];
-            let rows = as_owner(table.oid, || query_one(&count, &args, |row| column::<i64>(row, 1))).unwrap_or(0);
-            if rows > 0 {
-                found.push((format!("{}.{}", table.quoted(), quote_identifier(name)), rows));
-            }
+        let (tenant, names) = (quote_identifier(&entry.options.tenant_column), text_columns(table.oid));
+        if names.is_empty() {
+            continue;
         }
+        // All columns in one pass over the table.
+        let counts: Vec<String> = names
+            .iter()
+            .map(|name| {
+                let text = fold(&format!("t.{}::text", quote_identifier(name)));
+                let found = format!("EXISTS (SELECT 1 FROM unnest($2) v WHERE position({} IN {text}) > 0)", fold("v"));
+                format!("count(*) FILTER (WHERE {found})")
+            })
+            .collect();
+        let count = format!("SELECT ARRAY[{}] FROM {} t WHERE t.{tenant} = $1", counts.join(", "), table.quoted());
+        let args: [DatumWithOid; 2] = [pg_uuid::to_pgrx(person.tenant).into(), texts.to_vec().into()];
+        let rows =
+            as_owner(table.oid, || query_one(&count, &args, |row| column::<Vec<i64>>(row, 1))).unwrap_or_default();
+        let objects = names.iter().map(|name| format!("{}.{}", table.quoted(), quote_identifier(name)));
+        found.extend(objects.zip(rows).filter(|(_, rows)| *rows > 0));
     }
     found
 }

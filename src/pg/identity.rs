@@ -53,6 +53,15 @@ pub fn operates_all_tenants() -> bool {
     unsafe { pg_sys::superuser_arg(user) || pg_sys::has_bypassrls_privilege(user) }
 }
 
+/// As `operates_all_tenants`, of the user outside of owner switches and SECURITY DEFINER functions.
+pub fn outer_user_operates_all_tenants() -> bool {
+    // SAFETY: a static variable of the process; look-ups in the role cache.
+    unsafe {
+        let user = pg_sys::GetOuterUserId();
+        pg_sys::superuser_arg(user) || pg_sys::has_bypassrls_privilege(user)
+    }
+}
+
 /// Locks a relation by its oid until the transaction ends: what the name stands for cannot be swapped meanwhile.
 pub fn lock_relation(relation: pg_sys::Oid, mode: u32) {
     // SAFETY: waits for the lock, within lock_timeout; an oid of no relation locks nothing.

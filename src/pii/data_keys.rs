@@ -77,6 +77,8 @@ struct Cache {
     by_subject: RefCell<HashMap<Subject, Kept<DataKey>>>,
     blind_indexes: RefCell<HashMap<(Uuid, Rc<str>), BlindIndex>>,
     indexes: Cell<Option<Indexes>>,
+    /// The keys whose rows this (sub)transaction has locked.
+    locked: RefCell<HashMap<Uuid, Kept<()>>>,
 }
 
 /// The table and the indexes it is searched by.
@@ -97,10 +99,16 @@ pub fn forget() {
     cache.by_subject.borrow_mut().clear();
     cache.blind_indexes.borrow_mut().clear();
     cache.indexes.set(None);
+    cache.locked.borrow_mut().clear();
 }
 
 fn cache() -> &'static Cache {
     keyring::ensure();
+    current()
+}
+
+/// The cache without what is stale. Needs no keyring: a key can be destroyed without one.
+fn current() -> &'static Cache {
     let cache: &Cache = &CACHE;
     let generation = invalidation::generation();
     if cache.generation.get() != generation {
@@ -134,6 +142,41 @@ pub fn of_tenant(tenant: Uuid) -> Rc<DataKey> {
     of_subject(tenant, TENANT, tenant)
 }
 
+/// The key of a person to encrypt with: it is not destroyed before this transaction ends, or what is written now would be
+/// lost with it.
+pub fn for_writing(tenant: Uuid, kind: &str, id: Uuid) -> Rc<DataKey> {
+    loop {
+        let key = of_subject(tenant, kind, id);
+        if is_locked(key.id) || lock(key.id) {
+            return key;
+        }
+        // Destroyed meanwhile: the person begins anew.
+        forget();
+    }
+}
+
+fn is_locked(id: Uuid) -> bool {
+    CACHE.locked.borrow().get(&id).is_some_and(|kept| kept.get().is_some())
+}
+
+/// Waits for an erasure that is on its way. Whether the key is still there.
+fn lock(id: Uuid) -> bool {
+    let lock = "SELECT FROM thorbis.data_keys WHERE id OPERATOR(pg_catalog.=) $1 FOR KEY SHARE";
+    let there = fresh::write(indexes().table.owner, lock, &[Arg::Uuid(id)]) == 1;
+    if there {
+        note_lock(id);
+    }
+    there
+}
+
+fn note_lock(id: Uuid) {
+    let mut locked = CACHE.locked.borrow_mut();
+    if locked.len() >= MOST_KEYS {
+        locked.clear();
+    }
+    locked.insert(id, Kept::new(()));
+}
+
 /// The key of a person, made when there is none yet.
 pub fn of_subject(tenant: Uuid, kind: &str, id: Uuid) -> Rc<DataKey> {
     let cache = cache();
@@ -156,8 +199,8 @@ pub fn id_of_subject(tenant: Uuid, kind: &str, id: Uuid) -> Option<Uuid> {
 pub fn destroy(tenant: Uuid, kind: &str, id: Uuid) -> Option<Uuid> {
     let key = id_of_subject(tenant, kind, id)?;
     let delete = "DELETE FROM thorbis.data_keys WHERE id OPERATOR(pg_catalog.=) $1";
+    // The table's own trigger tells every session.
     fresh::write(indexes().table.owner, delete, &[Arg::Uuid(key)]);
-    invalidation::announce();
     forget();
     Some(key)
 }
@@ -166,7 +209,6 @@ pub fn destroy(tenant: Uuid, kind: &str, id: Uuid) -> Option<Uuid> {
 pub fn destroy_all(tenant: Uuid) {
     let delete = "DELETE FROM thorbis.data_keys WHERE tenant_id OPERATOR(pg_catalog.=) $1";
     fresh::write(indexes().table.owner, delete, &[Arg::Uuid(tenant)]);
-    invalidation::announce();
     forget();
 }
 
@@ -183,6 +225,9 @@ pub fn known_blind_index(tenant: Uuid, field: &str) -> Option<BlindIndex> {
 
 fn index_under(key: &DataKey, field: &str) -> BlindIndex {
     let mut known = CACHE.blind_indexes.borrow_mut();
+    if known.len() >= MOST_KEYS {
+        known.clear();
+    }
     // By the key, not by the tenant: a key made in a transaction that was rolled back is followed by another one.
     let index = known.entry((key.id, field.into())).or_insert_with(|| {
         let secret = key.secret.as_ref().expect("a tenant's key keeps its secret");
@@ -227,6 +272,8 @@ fn create(subject: &Subject) -> DataKey {
         Arg::Bytes(&wrapped),
     ];
     if fresh::write(indexes().table.owner, INSERT, &args) == 1 {
+        // A row of one's own needs no lock.
+        note_lock(id);
         return opened(id, subject.tenant, &subject.kind, secret);
     }
     row_of(subject).map(Row::open).unwrap_or_else(|| PiiError::NoDataKeys.raise())
@@ -263,6 +310,7 @@ impl Row {
         let name = DataKeyName { id: self.id, tenant: self.tenant, subject_kind: &self.kind, subject: self.subject };
         match ring.unwrap(&self.keyring_key, name, &self.wrapped) {
             Ok(secret) => opened(self.id, self.tenant, &self.kind, secret),
+            // Which it is, thorbis.keyring_status() and the doctor tell.
             Err(_) => PiiError::NotDecrypted.raise(),
         }
     }
@@ -273,7 +321,9 @@ fn opened(id: Uuid, tenant: Uuid, kind: &str, secret: Zeroizing<[u8; KEY_BYTES]>
 }
 
 fn indexes() -> Indexes {
-    let cache: &Cache = &CACHE;
+    // REINDEX CONCURRENTLY gives the indexes other ids, and says so.
+    invalidation::refresh();
+    let cache = current();
     if let Some(known) = cache.indexes.get() {
         return known;
     }

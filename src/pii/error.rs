@@ -13,15 +13,17 @@ pub enum PiiError {
     #[error("column \"{column}\" of \"{table}\" holds ciphertext: it is written by a trigger only")]
     CiphertextGiven { table: String, column: String },
     #[error("a masked value was written to \"{field}\"")]
-    Masked { field: String },
+    Masked { field: String, row: String },
     #[error("value of \"{field}\" is not of kind {kind}")]
-    NotOfKind { field: String, kind: &'static str },
+    NotOfKind { field: String, kind: &'static str, row: String },
     #[error("thorbis_db keeps no data keys in this database")]
     NoDataKeys,
     #[error("{table} has no encrypted columns")]
     NothingEncrypted { table: String },
     #[error("column \"{column}\" of {table} is not encrypted with a blind index")]
     NotSearchable { table: String, column: String },
+    #[error("rows of {table} are not identified by a uuid")]
+    NoUuidKey { table: String },
     #[error("argument batch_size must be between 1 and 100000")]
     BatchSize,
 }
@@ -35,9 +37,17 @@ impl SqlError for PiiError {
             Self::CiphertextGiven { .. } => ERRCODE_GENERATED_ALWAYS,
             Self::Masked { .. } | Self::BatchSize => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotOfKind { .. } => ERRCODE_CHECK_VIOLATION,
+            Self::NoUuidKey { .. } => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::NoDataKeys | Self::NothingEncrypted { .. } | Self::NotSearchable { .. } => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Masked { row, .. } | Self::NotOfKind { row, .. } => Some(format!("Row {row}.")),
+            _ => None,
         }
     }
 
@@ -53,6 +63,9 @@ impl SqlError for PiiError {
             Self::NoDataKeys => "SELECT thorbis.install(); or thorbis.migrate();",
             Self::NothingEncrypted { .. } => "Name the columns in the option pii of thorbis.protect().",
             Self::NotSearchable { .. } => "Set \"index\": true for the column in the option pii of thorbis.protect().",
+            Self::NoUuidKey { .. } => {
+                "As the table's owner: SELECT ... WHERE column_bidx = pii_blind_index(value, field)."
+            }
             Self::BatchSize => "A thousand is a good size: each batch is one transaction.",
         }
         .into()
@@ -78,6 +91,8 @@ pub enum KeyringError {
     Command(String),
     #[error("key \"{id}\" is not in the keyring of {from}")]
     VersionGone { id: String, from: String },
+    #[error("data key {data_key} does not open with key \"{id}\" of the keyring")]
+    WrongKey { id: String, data_key: uuid::Uuid },
 }
 
 impl SqlError for KeyringError {
@@ -87,6 +102,7 @@ impl SqlError for KeyringError {
             Self::NotConfigured
             | Self::Both
             | Self::VersionGone { .. }
+            | Self::WrongKey { .. }
             | Self::Invalid { problem: KeyringProblem::NoActive(_), .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Missing(_) => ERRCODE_UNDEFINED_FILE,
             Self::Unreadable { .. } => ERRCODE_IO_ERROR,
@@ -110,6 +126,9 @@ impl SqlError for KeyringError {
                 "{\"active\": \"2026-01\", \"keys\": {\"2026-01\": \"base64 of 32 random bytes\"}}".into()
             }
             Self::Command(_) => "It runs as the server's user and prints the keyring as JSON within 30 seconds.".into(),
+            Self::WrongKey { id, .. } => {
+                format!("Another key has the id \"{id}\": put the keyring back that this database was used with.")
+            }
             Self::VersionGone { id, .. } => {
                 format!("Put key \"{id}\" back. thorbis.keyring_status() shows which keys are in use.")
             }

@@ -62,6 +62,7 @@ fn decrypt_existing(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> i64 {
         return count(&table, &sealed);
     }
     lock(&table);
+    let required = pii_plan::required(&table, &entry.options);
     for statement in pii_plan::removals(&table, &entry.options) {
         sql::run(&statement, &[]);
     }
@@ -83,6 +84,12 @@ fn decrypt_existing(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> i64 {
     let mut options = entry.options.clone();
     for pii in &mut options.pii {
         (pii.method, pii.index) = (Method::Clear, false);
+    }
+    for column in required {
+        sql::run(
+            &format!("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL", table.quoted(), quote_identifier(column)),
+            &[],
+        );
     }
     let after = Table::read(table.oid).or_raise();
     apply(&after, &Entry { options, ..entry.clone() }, Some(&entry));

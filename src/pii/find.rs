@@ -41,7 +41,11 @@ fn find(oid: pg_sys::Oid, name: &str, value: &str) -> Vec<pgrx::Uuid> {
     // A tenant without a key has nothing encrypted; and reading must not make one.
     let Some(blind_index) = data_keys::known_blind_index(tenant, field) else { return Vec::new() };
     let sought = blind_index.of(&normalised).to_vec();
-    let key = quote_identifier(table.row_key(&entry.options.tenant_column).or_raise());
+    let key = table.row_key(&entry.options.tenant_column).or_raise();
+    if table.column(key).is_none_or(|key| key.data_type != "uuid") {
+        PiiError::NoUuidKey { table: table.quoted() }.raise();
+    }
+    let key = quote_identifier(key);
     let owned = |sql: String, args: &[pgrx::datum::DatumWithOid]| query(&sql, args, |row| column::<pgrx::Uuid>(row, 1));
     let tenant_column = quote_identifier(&entry.options.tenant_column);
     let live = if table.column("deleted_at").is_some() { " AND deleted_at IS NULL" } else { "" };

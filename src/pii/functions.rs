@@ -1,7 +1,7 @@
 //! `encrypt_pii`, `decrypt_pii`, `mask_pii`, `pii_blind_index`.
 //!
 //! Reading is permission-checked here, so no view, cursor or COPY gets around it. The tenant is that of the context,
-//! never an argument: a ciphertext of another tenant does not open.
+//! never an argument: to a tenant's user, a ciphertext of another tenant does not open.
 
 use crate::access::clock::{UnixMicros, coarse_unix_micros};
 use crate::access::error::AccessError;
@@ -12,9 +12,9 @@ use crate::domain::personal::Kind;
 use crate::pg::cell::BackendCell;
 use crate::pg::error::SqlError;
 use crate::pg::function::{argument, bytes_datum, guarded, null, text_datum, with_text};
-use crate::pg::identity;
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::uuid::from_datum;
+use crate::pg::{identity, raw};
 use crate::pii::data_keys::{self, DataKey};
 use crate::pii::error::PiiError;
 use crate::pii::{fields, random};
@@ -61,8 +61,13 @@ struct Remembered {
 static LAST: BackendCell<RefCell<Option<Remembered>>> = BackendCell::new(RefCell::new(None));
 static UNCHECKED: BackendCell<Cell<Option<Scope>>> = BackendCell::new(Cell::new(None));
 
-/// Of which tenant; None is all.
-type Scope = Option<Uuid>;
+#[derive(Clone, Copy)]
+struct Scope {
+    /// None is all.
+    tenant: Option<Uuid>,
+    /// What does not open is NULL instead of an error.
+    lenient: bool,
+}
 
 /// While it lives, SQL of our own may decrypt without the permission: an export is allowed by another one.
 pub struct Unchecked {
@@ -71,12 +76,14 @@ pub struct Unchecked {
 }
 
 impl Unchecked {
+    /// Of one tenant, and what does not open is NULL: one broken value must not hide the rest of a person's data.
     pub fn within(tenant: Uuid) -> Unchecked {
-        Self::begin(Some(tenant))
+        Self::begin(Scope { tenant: Some(tenant), lenient: true })
     }
 
+    /// Of all tenants; what does not open is an error.
     pub fn everywhere() -> Unchecked {
-        Self::begin(None)
+        Self::begin(Scope { tenant: None, lenient: false })
     }
 
     fn begin(scope: Scope) -> Unchecked {
@@ -110,18 +117,32 @@ v1_function!(
 });
 
 v1_function!(
-    /// `decrypt_pii(ciphertext text)`, `decrypt_pii(ciphertext text, field text, row_id text)` and the same with a uuid,
-    /// STRICT.
+    /// `decrypt_pii(ciphertext text)` and `decrypt_pii(ciphertext text, field text, row_id text)`, STRICT.
     thorbis_decrypt_pii, pg_finfo_thorbis_decrypt_pii, |fcinfo| {
-    // SAFETY: the SQL declarations have one text argument, or three of which the last is text or uuid.
-    unsafe { guarded(|| shown(fcinfo, Use::Show)) }
+    // SAFETY: the SQL declarations have one or three text arguments.
+    unsafe { guarded(|| with_arguments(fcinfo, |text, field, row| shown(fcinfo, Use::Show, text, field, row))) }
 });
 
 v1_function!(
-    /// `mask_pii(ciphertext text, field text, row_id text)` and the same with a uuid, STRICT.
+    /// `decrypt_pii(ciphertext text, field text, row_id uuid)`, STRICT. A symbol of its own: what an argument is, is known
+    /// from the declaration only; a call by the fast path has no expression to ask.
+    thorbis_decrypt_pii_of_uuid, pg_finfo_thorbis_decrypt_pii_of_uuid, |fcinfo| {
+    // SAFETY: the SQL declaration is (text, text, uuid).
+    unsafe { guarded(|| with_uuid(fcinfo, |text, field, row| shown(fcinfo, Use::Show, text, field, row))) }
+});
+
+v1_function!(
+    /// `mask_pii(ciphertext text, field text, row_id text)`, STRICT.
     thorbis_mask_pii, pg_finfo_thorbis_mask_pii, |fcinfo| {
-    // SAFETY: as above.
-    unsafe { guarded(|| shown(fcinfo, Use::Mask)) }
+    // SAFETY: the SQL declaration has three text arguments.
+    unsafe { guarded(|| with_arguments(fcinfo, |text, field, row| shown(fcinfo, Use::Mask, text, field, row))) }
+});
+
+v1_function!(
+    /// `mask_pii(ciphertext text, field text, row_id uuid)`, STRICT.
+    thorbis_mask_pii_of_uuid, pg_finfo_thorbis_mask_pii_of_uuid, |fcinfo| {
+    // SAFETY: the SQL declaration is (text, text, uuid).
+    unsafe { guarded(|| with_uuid(fcinfo, |text, field, row| shown(fcinfo, Use::Mask, text, field, row))) }
 });
 
 v1_function!(
@@ -146,43 +167,51 @@ v1_function!(
 });
 
 /// # Safety
-/// As for `thorbis_decrypt_pii`.
-unsafe fn shown(fcinfo: pg_sys::FunctionCallInfo, what: Use) -> pg_sys::Datum {
-    // SAFETY: per contract.
-    unsafe {
-        with_arguments(fcinfo, |ciphertext, field, row| {
-            let grant = authorise(field, row, what);
-            if ciphertext.is_empty() {
-                return null(fcinfo);
-            }
-            let value = open(grant, ciphertext, field, row).unwrap_or_else(|| PiiError::NotDecrypted.raise());
-            match what {
-                Use::Show => text_datum(&value),
-                Use::Mask => text_datum(&grant.kind.masked(&value)),
-            }
-        })
+/// `fcinfo` is the call info PostgreSQL passed.
+unsafe fn shown(
+    fcinfo: pg_sys::FunctionCallInfo,
+    what: Use,
+    ciphertext: &str,
+    field: &str,
+    row: &str,
+) -> pg_sys::Datum {
+    let grant = authorise(field, row, what);
+    let value = if ciphertext.is_empty() { None } else { open(grant, ciphertext, field, row) };
+    match (value, what) {
+        (Some(value), Use::Show) => text_datum(&value),
+        (Some(value), Use::Mask) => text_datum(&grant.kind.masked(&value)),
+        // SAFETY: per contract.
+        (None, _) if ciphertext.is_empty() || UNCHECKED.get().is_some_and(|scope| scope.lenient) => unsafe {
+            null(fcinfo)
+        },
+        (None, _) => PiiError::NotDecrypted.raise(),
     }
 }
 
 /// Calls `body` with text, field and row of a STRICT function; the last two are empty where it has one argument.
 ///
 /// # Safety
-/// As for `thorbis_decrypt_pii`.
+/// `fcinfo` is that of a STRICT function with one or three text arguments.
 unsafe fn with_arguments<R>(fcinfo: pg_sys::FunctionCallInfo, body: impl FnOnce(&str, &str, &str) -> R) -> R {
-    // SAFETY: per contract; STRICT, so none is null. The type of the last one is looked up in the call's expression.
+    // SAFETY: per contract; STRICT, so none is null.
     unsafe {
         let args = (*fcinfo).args.as_slice((*fcinfo).nargs as usize);
         with_text(args[0].value, |text| match args {
-            [_, field, row] => with_text(field.value, |field| {
-                if pg_sys::get_fn_expr_argtype((*fcinfo).flinfo, 2) == pg_sys::UUIDOID {
-                    let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
-                    body(text, field, from_datum(row.value).hyphenated().encode_lower(&mut buffer))
-                } else {
-                    with_text(row.value, |row| body(text, field, row))
-                }
-            }),
+            [_, field, row] => with_text(field.value, |field| with_text(row.value, |row| body(text, field, row))),
             _ => body(text, "", ""),
         })
+    }
+}
+
+/// # Safety
+/// `fcinfo` is that of a STRICT function with the arguments text, text, uuid.
+unsafe fn with_uuid<R>(fcinfo: pg_sys::FunctionCallInfo, body: impl FnOnce(&str, &str, &str) -> R) -> R {
+    // SAFETY: per contract; STRICT, so none is null.
+    unsafe {
+        let args = (*fcinfo).args.as_slice(3);
+        let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
+        let row = from_datum(args[2].value).hyphenated().encode_lower(&mut buffer);
+        with_text(args[0].value, |text| with_text(args[1].value, |field| body(text, field, row)))
     }
 }
 
@@ -227,8 +256,8 @@ fn authorise(field: &str, row: &str, what: Use) -> Grant {
 fn decide(field: &str, row: &str, what: Use) -> Grant {
     let known = fields::find(field);
     let kind = known.as_ref().map(|known| known.kind).unwrap_or_default();
-    if let Some(tenant) = UNCHECKED.get() {
-        return Grant { tenant, kind };
+    if let Some(scope) = UNCHECKED.get() {
+        return Grant { tenant: scope.tenant, kind };
     }
     let context = current::get();
     let caller = Key::now();
@@ -245,6 +274,10 @@ fn decide(field: &str, row: &str, what: Use) -> Grant {
         _ => (identity::operates_all_tenants(), None, None),
     };
     let grant = Grant { tenant, kind };
+    if held && raw::has_written() {
+        // It may rest on what this transaction wrote, and end with a rollback to a savepoint.
+        return grant;
+    }
     if held {
         LAST.replace(Some(Remembered { caller, field: field.into(), what, grant, until }));
         return grant;

@@ -8,6 +8,7 @@ use crate::deploy::error::DeployError;
 use crate::domain::keyring::DataKeyName;
 use crate::pg::error::{SqlError, required};
 use crate::pg::identity::{self, ActingAs};
+use crate::pg::settings_scope::SettingsScope;
 use crate::pg::sql::{self, column, query, query_one};
 use crate::pg::uuid as pg_uuid;
 use crate::pii::error::{KeyringError, PiiError};
@@ -21,26 +22,99 @@ fn keyring_status() -> TableIterator<
     (name!(key_id, String), name!(state, &'static str), name!(data_keys, i64), name!(source, Option<String>)),
 > {
     let table = require_operator("thorbis.keyring_status()");
+    let (ring, used) = (keyring::latest(), used_keys(table));
+    let source = keyring::source_name();
+    let unused = ring.ids().filter(|id| !used.iter().any(|key| key.id == *id));
+    let unused = unused.map(|id| UsedKey { id: id.to_owned(), data_keys: 0, state: KeyState::Good });
+    let mut rows: Vec<_> = unused
+        .chain(used.iter().cloned())
+        .map(|key| {
+            let state = match key.state {
+                KeyState::Good if key.id == ring.active() => "active",
+                KeyState::Good => "available",
+                KeyState::Missing => "missing",
+                KeyState::Wrong => "wrong",
+            };
+            let source = (key.state != KeyState::Missing).then(|| source.clone());
+            (key.id, state, key.data_keys, source)
+        })
+        .collect();
+    rows.sort();
+    TableIterator::new(rows)
+}
+
+/// Whether a key of the keyring opens the data keys that name it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KeyState {
+    Good,
+    Missing,
+    /// Another key has the id: the keyring of another server, say.
+    Wrong,
+}
+
+#[derive(Clone)]
+struct UsedKey {
+    id: String,
+    data_keys: i64,
+    state: KeyState,
+}
+
+/// The keys that data keys are wrapped by. One data key of each is tried.
+fn used_keys(table: Relation) -> Vec<UsedKey> {
     let ring = keyring::latest();
     let _identity = ActingAs::owner(table.owner);
     let used = query("SELECT keyring_key, count(*) FROM thorbis.data_keys GROUP BY 1", &[], |row| {
         (column::<String>(row, 1), column::<i64>(row, 2))
     });
-    let count = |id: &str| used.iter().find(|(key, _)| key == id).map_or(0, |(_, count)| *count);
-    let source = keyring::source_name();
-    let mut rows: Vec<_> = ring
-        .ids()
-        .map(|id| {
-            let state = if id == ring.active() { "active" } else { "available" };
-            (id.to_owned(), state, count(id), Some(source.clone()))
-        })
-        .collect();
-    let missing = used.iter().filter(|(id, _)| !ring.has(id));
-    rows.extend(missing.map(|(id, count)| (id.clone(), "missing", *count, None)));
-    TableIterator::new(rows)
+    let state = |id: &str| {
+        let sample = "SELECT id, tenant_id, subject_kind, subject_id, keyring_key, wrapped FROM thorbis.data_keys
+                       WHERE keyring_key = $1 LIMIT 1";
+        match query_one(sample, &[id.into()], Wrapped::of) {
+            _ if !ring.has(id) => KeyState::Missing,
+            Some(data_key) if ring.unwrap(id, data_key.name(), &data_key.wrapped).is_err() => KeyState::Wrong,
+            _ => KeyState::Good,
+        }
+    };
+    used.into_iter().map(|(id, data_keys)| UsedKey { state: state(&id), id, data_keys }).collect()
 }
 
-/// Notes a rotation and has every session read the keyring again. Returns its id.
+/// What is wrong with the keys that data keys are wrapped by, in words: for the doctor.
+pub fn unusable_keys() -> Vec<String> {
+    let Some(table) = invalidation::relation(Watched::DataKeys) else { return Vec::new() };
+    let of = |key: &UsedKey| format!("key \"{}\", which wraps {} data keys,", key.id, key.data_keys);
+    used_keys(table)
+        .iter()
+        .filter_map(|key| match key.state {
+            KeyState::Good => None,
+            KeyState::Missing => Some(format!("{} is not in the keyring", of(key))),
+            KeyState::Wrong => Some(format!("{} is another one in the keyring", of(key))),
+        })
+        .collect()
+}
+
+/// A data key as it is stored.
+struct Wrapped {
+    id: uuid::Uuid,
+    tenant: uuid::Uuid,
+    subject_kind: String,
+    subject: uuid::Uuid,
+    with: String,
+    wrapped: Vec<u8>,
+}
+
+impl Wrapped {
+    fn of(row: &pgrx::spi::SpiHeapTupleData) -> Wrapped {
+        let uuid = |i| pg_uuid::from_pgrx(column(row, i));
+        let (id, tenant, subject) = (uuid(1), uuid(2), uuid(4));
+        Wrapped { id, tenant, subject_kind: column(row, 3), subject, with: column(row, 5), wrapped: column(row, 6) }
+    }
+
+    fn name(&self) -> DataKeyName<'_> {
+        DataKeyName { id: self.id, tenant: self.tenant, subject_kind: &self.subject_kind, subject: self.subject }
+    }
+}
+
+/// Notes a rotation and has every session drop the data keys it opened. Returns its id.
 #[pg_extern(sql = false)]
 fn begin_key_rotation() -> pgrx::Uuid {
     let table = require_operator("thorbis.rotate_keys()");
@@ -71,7 +145,7 @@ fn rewrap_data_keys(rotation: Option<pgrx::Uuid>, batch_size: Option<i32>) -> i6
         PiiError::BatchSize.raise();
     }
     let _identity = ActingAs::owner(table.owner);
-    let done = rewrap(batch, "SKIP LOCKED");
+    let done = rewrap(batch, Some(rotation));
     note(rotation, done, false);
     done
 }
@@ -82,47 +156,52 @@ fn finish_key_rotation(rotation: Option<pgrx::Uuid>) -> i64 {
     let table = require_operator("thorbis.rotate_keys()");
     let rotation = required("rotation", rotation);
     let _identity = ActingAs::owner(table.owner);
+    // Whoever writes about a new person waits behind this lock: it waits for open transactions no longer than a deployment.
+    let settings = SettingsScope::pinned_path();
+    settings.set("lock_timeout", crate::deploy::engine::LOCK_TIMEOUT);
     sql::run_utility("LOCK TABLE thorbis.data_keys IN SHARE ROW EXCLUSIVE MODE");
     let mut done = 0;
-    while let more @ 1.. = rewrap(1000, "") {
+    while let more @ 1.. = rewrap(1000, None) {
         done += more;
     }
     note(rotation, done, true);
     done
 }
 
-fn rewrap(batch: i32, when_locked: &str) -> i64 {
+/// One batch. In a rotation, the next ones by id, without those that are locked; else all that are left.
+fn rewrap(batch: i32, rotation: Option<pgrx::Uuid>) -> i64 {
     let ring = keyring::latest();
     let rows = Spi::connect_mut(|client| {
-        let select = format!(
-            "SELECT id, tenant_id, subject_kind, subject_id, keyring_key, wrapped FROM thorbis.data_keys
-              WHERE keyring_key <> $1 LIMIT $2 FOR UPDATE {when_locked}"
-        );
-        let found = client.update(&select, None, &[ring.active().into(), batch.into()]);
+        let select = match rotation {
+            Some(_) => {
+                "SELECT id, tenant_id, subject_kind, subject_id, keyring_key, wrapped FROM thorbis.data_keys
+                  WHERE keyring_key <> $1 AND id > (SELECT r.last_id FROM thorbis.key_rotations r WHERE r.id = $3)
+                  ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED"
+            }
+            None => {
+                "SELECT id, tenant_id, subject_kind, subject_id, keyring_key, wrapped FROM thorbis.data_keys
+                  WHERE keyring_key <> $1 AND $3 IS NULL LIMIT $2 FOR NO KEY UPDATE"
+            }
+        };
+        let found = client.update(select, None, &[ring.active().into(), batch.into(), rotation.into()]);
         let found = found.unwrap_or_else(|e| pgrx::error!("{e}"));
-        found
-            .map(|row| {
-                let uuid = |i| pg_uuid::from_pgrx(column(&row, i));
-                (
-                    uuid(1),
-                    uuid(2),
-                    column::<String>(&row, 3),
-                    uuid(4),
-                    column::<String>(&row, 5),
-                    column::<Vec<u8>>(&row, 6),
-                )
-            })
-            .collect::<Vec<_>>()
+        found.map(|row| Wrapped::of(&row)).collect::<Vec<_>>()
     });
     let (mut ids, mut wrapped) = (Vec::new(), Vec::new());
-    for (id, tenant, subject_kind, subject, with, old) in &rows {
-        let name = DataKeyName { id: *id, tenant: *tenant, subject_kind, subject: *subject };
+    for data_key in &rows {
+        let with = &data_key.with;
         if !ring.has(with) {
             KeyringError::VersionGone { id: with.clone(), from: keyring::source_name() }.raise();
         }
-        let secret = ring.unwrap(with, name, old).unwrap_or_else(|_| PiiError::NotDecrypted.raise());
-        ids.push(pg_uuid::to_pgrx(*id));
-        wrapped.push(ring.wrap(&random::bytes(), name, &secret));
+        let secret = ring.unwrap(with, data_key.name(), &data_key.wrapped);
+        let wrong = |_| KeyringError::WrongKey { id: with.clone(), data_key: data_key.id }.raise();
+        let secret = secret.unwrap_or_else(wrong);
+        ids.push(pg_uuid::to_pgrx(data_key.id));
+        wrapped.push(ring.wrap(&random::bytes(), data_key.name(), &secret));
+    }
+    if let (Some(rotation), Some(last)) = (rotation, rows.last()) {
+        let last = pg_uuid::to_pgrx(last.id);
+        sql::run("UPDATE thorbis.key_rotations SET last_id = $2 WHERE id = $1", &[rotation.into(), last.into()]);
     }
     if !ids.is_empty() {
         sql::run(

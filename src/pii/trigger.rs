@@ -184,15 +184,13 @@ impl Row<'_> {
 
     fn write(&mut self, column: &Column, value: &str) {
         if column.kind.is_masked(value) {
-            PiiError::Masked { field: column.field.clone() }.raise();
+            PiiError::Masked { field: column.field.clone(), row: self.owner.row.clone() }.raise();
         }
         if !column.kind.accepts(value) {
-            PiiError::NotOfKind { field: column.field.clone(), kind: column.kind.name() }.raise();
+            let (field, row) = (column.field.clone(), self.owner.row.clone());
+            PiiError::NotOfKind { field, kind: column.kind.name(), row }.raise();
         }
-        // The same value again: the ciphertext, and what watches it for changes, stays.
-        if self.before.as_ref() == Some(&self.owner) && self.opened(column).as_deref() == Some(value) {
-            return;
-        }
+        // The same value again is encrypted again: a ciphertext that stayed would tell a guess from a miss.
         self.seal(column, value);
         let index = column.blind_index.map(|_| {
             let normalised = column.kind.normalised(value);
@@ -216,7 +214,7 @@ impl Row<'_> {
     fn seal(&mut self, column: &Column, value: &str) {
         let (tenant, subject) = (self.owner.tenant, self.owner.subject);
         let key = self.key.get_or_insert_with(|| match subject {
-            Some(subject) => data_keys::of_subject(tenant, &self.layout.subject_kind, subject),
+            Some(subject) => data_keys::for_writing(tenant, &self.layout.subject_kind, subject),
             None => data_keys::of_tenant(tenant),
         });
         let envelope = seal(key, &column.field, &self.owner.row, value);

@@ -172,8 +172,8 @@ SELECT 'warning', 'unclassified_column', format('%s.%I', p.table_id::regclass, a
   LEFT JOIN pg_type e ON e.oid = coalesce(nullif(t.typelem, 0), nullif(t.typbasetype, 0), t.oid)
  WHERE (e.typcategory = 'S' AND e.typname <> 'char' OR e.typname IN ('json', 'jsonb', 'inet', 'cidr', 'citext') OR t.typname = 'name')
    AND NOT coalesce(p.options -> 'not_personal' ? a.attname, false)
-   AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(p.options -> 'pii') c
-                    WHERE a.attname IN (c ->> 'column', CASE c ->> 'method' WHEN 'encrypt' THEN c ->> 'column' || '_encrypted' END))
+   AND NOT coalesce(p.options -> 'companions' ? a.attname, false)
+   AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(p.options -> 'pii') c WHERE a.attname = c ->> 'column')
 UNION ALL
 SELECT 'error', 'key_in_setting', coalesce(r.rolname::text, d.datname::text, 'all'), 'is given ' || split_part(c, '=', 1)
        || ', a key that everybody can read in pg_db_role_setting, and every dump of the server carries',

@@ -30,9 +30,8 @@ fn protect(
         (None, Some(entry)) => entry.options.clone(),
         (None, None) => Options::default(),
     };
-    options.settle(&table.name, before.as_ref().map(|entry| &entry.options), |column| {
-        format!("{}.{}", table.quoted(), quote_identifier(column))
-    });
+    let previous = before.as_ref().map(|entry| &entry.options);
+    options.settle(&table.name, previous, |column| registry::new_field(&table, column)).or_raise();
     let resource = match (resource, &before) {
         (Some(resource), _) => resource.to_owned(),
         (None, Some(entry)) => entry.resource.clone(),

@@ -145,8 +145,11 @@ fn table(entry: &registry::Entry, findings: &mut Vec<Finding>) {
 /// Encrypted columns without a keyring can be neither read nor written.
 fn keyring(findings: &mut Vec<Finding>) {
     if let Some(problem) = crate::pii::keyring::problem() {
-        findings.push(finding("error", "keyring", "database", problem.to_string(), &problem.hint()));
+        return findings.push(finding("error", "keyring", "database", problem.to_string(), &problem.hint()));
     }
+    let remedy = "Put back the keyring that this database was used with. SELECT * FROM thorbis.keyring_status();";
+    let unusable = crate::pii::rotation::unusable_keys().into_iter();
+    findings.extend(unusable.map(|what| finding("error", "keyring", "database", what, remedy)));
 }
 
 fn deployment(findings: &mut Vec<Finding>) {

@@ -47,10 +47,12 @@ pub enum ProtectError {
     SubjectType { table: String, column: String, found: String },
     #[error("{table} has no primary key of \"{tenant}\" and one other column")]
     NoRowKey { table: String, tenant: String },
-    #[error("{view} exists and is no view")]
-    ViewNameTaken { view: String, kind: String },
+    #[error("{view} exists and is no view of {table}")]
+    ViewNameTaken { view: String, table: String },
     #[error("{table} holds encrypted values in \"{column}\"")]
     StillEncrypted { table: String, column: String },
+    #[error("column \"{column}\" of {table} cannot be emptied when a person is erased: its type is {found}")]
+    NotErasable { table: String, column: String, found: String },
     #[error("{table} has no column id")]
     NoId { table: String },
     #[error("either rows or source must be given")]
@@ -78,6 +80,7 @@ impl SqlError for ProtectError {
             Self::NotRows | Self::ImportFrom | Self::FixedColumn { .. } => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::StoredOptions { .. } | Self::NoId { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::TriggerNameTaken { .. } | Self::ViewNameTaken { .. } => ERRCODE_DUPLICATE_OBJECT,
+            Self::NotErasable { .. } => ERRCODE_INVALID_TABLE_DEFINITION,
             Self::NotEncryptable { .. } | Self::CompanionTaken { .. } | Self::SubjectType { .. } => {
                 ERRCODE_DATATYPE_MISMATCH
             }
@@ -147,6 +150,9 @@ impl SqlError for ProtectError {
             Self::NotEncryptable { column, .. } => format!(
                 "Text and JSON can be encrypted. {{\"column\": \"{column}\", \"method\": \"clear\"}} notes that it is \
                  personal; or change its type to text."
+            ),
+            Self::NotErasable { column, .. } => format!(
+                "ALTER COLUMN \"{column}\" DROP NOT NULL, or give it a constant default: that is what stands there afterwards."
             ),
             Self::CompanionTaken { column, .. } => format!("Rename \"{column}\": the name is for what encryption stores."),
             Self::SubjectType { .. } => "People are identified by uuid.".into(),

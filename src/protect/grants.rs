@@ -114,7 +114,7 @@ pub fn updatable_columns(table: &Table, options: &Options) -> Vec<String> {
     if !options.allows(Command::Update) {
         return Vec::new();
     }
-    let companions: Vec<String> = options.companions().collect();
+    let companions: Vec<String> = options.sealed_columns().collect();
     let fixed = |name: &String| {
         *name == options.tenant_column
             || table.primary_key.contains(name)
@@ -135,7 +135,7 @@ pub fn updatable_columns(table: &Table, options: &Options) -> Vec<String> {
 /// The columns `thorbis_app` may read one by one, those included that protection adds.
 fn readable_columns(table: &Table, options: &Options, hidden: &[String]) -> Vec<String> {
     let mut columns: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
-    let added = options.companions().chain([options.tenant_column.clone()]);
+    let added = options.sealed_columns().chain([options.tenant_column.clone()]);
     columns.extend(added.filter(|name| table.column(name).is_none()));
     columns.retain(|name| !hidden.contains(name));
     columns

@@ -5,6 +5,7 @@
 
 pub mod commands;
 pub mod doctor;
+pub mod emptied;
 pub mod error;
 pub mod grants;
 pub mod import;

@@ -42,6 +42,9 @@ pub struct Options {
     /// table is renamed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Every column that holds, or held, ciphertexts and blind indexes: not to be classified.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<String>,
     /// Codes of risks that were looked at and accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accept_risks: Vec<String>,
@@ -135,6 +138,7 @@ impl Default for Options {
             subject: None,
             triggers: BTreeMap::new(),
             name: None,
+            companions: Vec::new(),
             accept_risks: Vec::new(),
         }
     }
@@ -184,19 +188,39 @@ impl Options {
     }
 
     /// Columns that only a trigger writes: ciphertexts and blind indexes.
-    pub fn companions(&self) -> impl Iterator<Item = String> {
+    pub fn sealed_columns(&self) -> impl Iterator<Item = String> {
         self.pii.iter().flat_map(PiiColumn::companions)
     }
 
     /// Fills in what stays as it was when the table was first protected: the name its objects are called after, and the
-    /// field that the ciphertexts of a column are bound to. `field` makes a new one.
-    pub fn settle(&mut self, table: &str, previous: Option<&Options>, field: impl Fn(&str) -> String) {
-        let named = previous.and_then(|options| options.name.clone());
-        self.name = self.name.take().or(named).or_else(|| Some(table.to_owned()));
-        for pii in self.pii.iter_mut().filter(|p| p.is_encrypted() && p.field.is_none()) {
-            let before = previous.and_then(|o| o.pii.iter().find(|p| p.column == pii.column));
-            pii.field = before.and_then(|p| p.field.clone()).or_else(|| Some(field(&pii.column)));
+    /// field that the ciphertexts of a column are bound to, which `new_field` makes. Nobody chooses these: under another
+    /// table's field its ciphertexts could be read with this table's permission.
+    pub fn settle(
+        &mut self,
+        table: &str,
+        previous: Option<&Options>,
+        new_field: impl Fn(&str) -> String,
+    ) -> Result<(), ProtectError> {
+        let named = previous.and_then(|options| options.name.clone()).unwrap_or_else(|| table.to_owned());
+        if self.name.replace(named.clone()).is_some_and(|given| given != named) {
+            return Err(ProtectError::Options("the option name is not to be chosen".into()));
         }
+        let before = |column: &str| previous.and_then(|o| o.pii.iter().find(|p| p.column == column)?.field.clone());
+        let known = |field: &String| previous.is_some_and(|o| o.pii.iter().any(|p| p.field.as_ref() == Some(field)));
+        for pii in self.pii.iter_mut().filter(|p| p.is_encrypted()) {
+            // A column that was renamed takes its field along.
+            if let Some(given) = pii.field.as_ref().filter(|given| !known(given)) {
+                return Err(ProtectError::Options(format!("the field {given:?} is not one of this table")));
+            }
+            let settled = pii.field.take().or_else(|| before(&pii.column)).unwrap_or_else(|| new_field(&pii.column));
+            pii.field = Some(settled);
+        }
+        let mut companions: Vec<String> = self.pii.iter().flat_map(PiiColumn::companions).collect();
+        companions.extend(previous.iter().flat_map(|options| options.companions.iter().cloned()));
+        companions.sort();
+        companions.dedup();
+        self.companions = companions;
+        Ok(())
     }
 
     /// What the names of the objects of `table` derive from.
@@ -236,15 +260,28 @@ mod tests {
     fn personal_columns_may_be_plain_names() {
         let given = json!({"pii": ["notes", {"column": "email", "kind": "email", "index": true}]});
         let mut options = Options::parse(given).unwrap();
-        assert_eq!(options.companions().collect::<Vec<_>>(), ["notes_encrypted", "email_encrypted", "email_bidx"]);
-        options.settle("t", None, |column| format!("s.t.{column}"));
+        assert_eq!(options.sealed_columns().collect::<Vec<_>>(), ["notes_encrypted", "email_encrypted", "email_bidx"]);
+        options.settle("t", None, |column| format!("s.t.{column}")).unwrap();
         let mut renamed = Options::parse(json!({"pii": ["email", "more"]})).unwrap();
-        renamed.settle("renamed", Some(&options), |column| format!("s.renamed.{column}"));
+        renamed.settle("renamed", Some(&options), |column| format!("s.renamed.{column}")).unwrap();
         assert_eq!(renamed.base("renamed"), "t");
         let fields: Vec<_> = renamed.pii.iter().map(|p| p.field.as_deref().unwrap()).collect();
         assert_eq!(fields, ["s.t.email", "s.renamed.more"], "ciphertexts stay bound to what they were bound to");
         assert!(Options::parse(json!({"pii": [{"colum": "email"}]})).is_err());
         assert!(Options::parse(json!({"pii": [{"column": "email", "kind": "url"}]})).is_err());
+    }
+
+    #[test]
+    fn fields_and_names_are_not_chosen() {
+        let settle = |json, previous| Options::parse(json).unwrap().settle("t", previous, |c| format!("s.t.{c}"));
+        let stolen = json!({"pii": [{"column": "email", "field": "shared.customers.email"}]});
+        assert!(settle(stolen, None).is_err());
+        assert!(settle(json!({"name": "other"}), None).is_err());
+        let mut before = Options::parse(json!({"pii": ["email"]})).unwrap();
+        before.settle("t", None, |c| format!("s.t.{c}")).unwrap();
+        assert!(settle(before.to_json(), Some(&before)).is_ok(), "what the registry holds can be given back");
+        let renamed = json!({"pii": [{"column": "mail", "field": "s.t.email"}]});
+        assert!(settle(renamed, Some(&before)).is_ok(), "a renamed column keeps its field");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use crate::deploy::extension_schema;
 use crate::domain::names;
 use crate::pg::sql::{column, exists, query_one};
+use crate::protect::emptied;
 use crate::protect::error::ProtectError;
 use crate::protect::options::{Options, Purpose};
 use crate::protect::personal::PiiColumn;
@@ -40,6 +41,9 @@ pub fn check(table: &Table, options: &Options) -> Result<(), ProtectError> {
                 return Err(ProtectError::CompanionTaken { table, column, wanted });
             }
         }
+    }
+    if options.subject.is_some() {
+        emptied::check(table, options)?;
     }
     if let Some(subject) = options.subject.as_ref() {
         if let Some(other) = table.column(&subject.column).filter(|c| c.data_type != "uuid") {
@@ -108,6 +112,17 @@ fn check_constraint(table: &Table, options: &Options, pii: &PiiColumn) -> Vec<St
     let drop = required.then(|| format!("ALTER TABLE {quoted} ALTER COLUMN {plain} DROP NOT NULL"));
     let add = format!("ALTER TABLE {quoted} ADD CONSTRAINT {name} CHECK ({plain} IS NULL{also}){later}");
     drop.into_iter().chain([add]).collect()
+}
+
+/// The columns that were NOT NULL before they were encrypted.
+pub fn required(table: &Table, options: &Options) -> Vec<String> {
+    let is_required = |pii: &&PiiColumn| {
+        let find = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1 AND conname = $2";
+        let name = check_name(table, options, pii);
+        let found: Option<String> = query_one(find, &[table.oid.into(), name.into()], |row| column(row, 1));
+        found.is_some_and(|check| check.contains("IS NOT NULL"))
+    };
+    options.encrypted().filter(is_required).map(|pii| pii.column.clone()).collect()
 }
 
 /// Whether a constraint exists, and is valid.

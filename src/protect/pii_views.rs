@@ -4,7 +4,7 @@
 use crate::deploy::extension_schema;
 use crate::domain::names;
 use crate::pg::identity;
-use crate::pg::sql::{column, query, query_one};
+use crate::pg::sql::{column, exists, query, query_one};
 use crate::protect::error::ProtectError;
 use crate::protect::grants::{APP, PLATFORM, on_relation};
 use crate::protect::options::{Command, Options};
@@ -60,7 +60,7 @@ pub fn missing(table: &Table, resource: &str, options: &Options) -> Result<Vec<S
 
 /// The table's columns as a view shows them.
 fn shown(table: &Table, options: &Options) -> Vec<Column> {
-    let companions: Vec<String> = options.companions().collect();
+    let companions: Vec<String> = options.sealed_columns().collect();
     let mut columns: Vec<Column> = table.columns.iter().filter(|c| !companions.contains(&c.name)).cloned().collect();
     // As the plan makes it, or leaves it: with the current tenant as its default.
     let default = Some(format!("{}.get_current_tenant_id()", extension_schema()));
@@ -85,9 +85,8 @@ fn view_statements(
     let (name, quoted, columns) = (view.name(table, options), view.quoted(table, options), shown(table, options));
     let key = table.row_key(&options.tenant_column)?;
     let present = relation(&table.schema, &name);
-    if let Some((_, kind)) = present.as_ref().filter(|(_, kind)| kind != "v") {
-        let kind = kind.clone();
-        return Err(ProtectError::ViewNameTaken { view: quoted, kind });
+    if present.as_ref().is_some_and(|(oid, kind)| kind != "v" || !shows(*oid, table.oid)) {
+        return Err(ProtectError::ViewNameTaken { view: quoted, table: table.quoted() });
     }
     let types = |c: &Column| match (view, encrypted(options, &c.name)) {
         (View::Masked, Some(_)) => "text".to_owned(),
@@ -96,7 +95,7 @@ fn view_statements(
     let wanted: Vec<(String, String)> = columns.iter().map(|c| (c.name.clone(), types(c))).collect();
     let found = present.as_ref().map(|(oid, _)| view_columns(*oid)).unwrap_or_default();
     let same = found.iter().map(|c| (&c.name, &c.data_type)).eq(wanted.iter().map(|(name, of)| (name, of)));
-    let existing = present.filter(|_| same);
+    let existing = present.filter(|(oid, _)| same && reads_only(*oid, table, options));
     if existing.is_none() {
         if !found.is_empty() {
             statements.push(format!("DROP VIEW {quoted}"));
@@ -145,6 +144,29 @@ fn expression(view: View, table: &Table, options: &Options, key: &str, c: &Colum
         extension_schema(),
         quote_identifier(pii.encrypted())
     )
+}
+
+/// Whether a view reads the table: one of that name may be that of another table, which was called so before.
+fn shows(view: pg_sys::Oid, table: pg_sys::Oid) -> bool {
+    exists(
+        "SELECT 1 FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+          WHERE r.ev_class = $1 AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $2",
+        &[view.into(), table.into()],
+    )
+}
+
+/// Whether the view reads the encrypted columns where they hold the values, and the plain ones nowhere.
+fn reads_only(view: pg_sys::Oid, table: &Table, options: &Options) -> bool {
+    let read: Vec<String> = query(
+        "SELECT DISTINCT a.attname::text FROM pg_rewrite r
+           JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+           JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+          WHERE r.ev_class = $1 AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $2",
+        &[view.into(), table.oid.into()],
+        |row| column(row, 1),
+    );
+    let sealed: Vec<String> = options.encrypted().map(PiiColumn::encrypted).collect();
+    sealed.iter().all(|name| read.contains(name)) && !options.encrypted().any(|pii| read.contains(&pii.column))
 }
 
 /// (oid, kind) of a relation.

@@ -248,7 +248,7 @@ fn check_options(table: &Table, resource: &str, options: &Options) -> Result<(),
         return Err(ProtectError::NoColumn { table: table.quoted(), column: column.clone() });
     }
     pii::check(table, options)?;
-    let companions: Vec<String> = options.companions().collect();
+    let companions: Vec<String> = options.sealed_columns().collect();
     let fixed = |column: &&String| {
         companions.contains(column) || **column == options.tenant_column || table.primary_key.contains(column)
     };

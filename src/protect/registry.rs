@@ -6,6 +6,7 @@ use crate::pg::identity::ActingAs;
 use crate::pg::sql::{column, exists, query, query_one, run};
 use crate::protect::error::ProtectError;
 use crate::protect::options::Options;
+use crate::protect::table::Table;
 use pgrx::{JsonB, pg_sys};
 
 /// A registered table.
@@ -89,6 +90,16 @@ pub fn resource_is_known(resource: &str) -> bool {
             exists("SELECT 1 FROM rbac.permissions WHERE resource = $1 AND action = 'admin'", &[resource.into()])
         }
     }
+}
+
+/// What the ciphertexts of a newly encrypted column are bound to: its name, and a number where a table that was called so
+/// before has the name already.
+pub fn new_field(table: &Table, column: &str) -> String {
+    let name = format!("{}.{}", table.quoted(), pgrx::spi::quote_identifier(column));
+    let entries = all();
+    let taken = |field: &String| entries.iter().any(|e| e.options.pii.iter().any(|p| p.field.as_ref() == Some(field)));
+    let numbered = (2..).map(|n| format!("{name} {n}"));
+    std::iter::once(name.clone()).chain(numbered).find(|field| !taken(field)).expect("some number is free")
 }
 
 fn as_owner<R>(body: impl FnOnce() -> R) -> R {

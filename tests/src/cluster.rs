@@ -16,6 +16,8 @@ const SETTINGS: &[&str] = &[
     "statement_timeout=3min",
     "max_connections=200",
     "max_prepared_transactions=20",
+    // A base backup beside busy tests must not lose the segments it still needs.
+    "wal_keep_size=1GB",
 ];
 
 pub struct Cluster {

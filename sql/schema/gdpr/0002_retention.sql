@@ -120,6 +120,7 @@ CREATE TABLE gdpr.erasures (
     CONSTRAINT erasures_requested_by_fkey
         FOREIGN KEY (tenant_id, requested_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT erasures_subject_kind_check CHECK (subject_kind ~ '^[a-z][a-z0-9_]*$'),
+    CONSTRAINT erasures_at_check CHECK (at <= created_at),
     CONSTRAINT erasures_counts_check CHECK (jsonb_typeof(counts) = 'object')
 );
 
@@ -147,7 +148,9 @@ COMMENT ON COLUMN gdpr.erasures.data_key_id IS 'The key that was destroyed, NULL
 COMMENT ON COLUMN gdpr.erasures.created_at IS 'When the row was made';
 COMMENT ON COLUMN gdpr.erasures.updated_at IS 'When the row last changed: rows do not change';
 
+-- Written by thorbis.erase_subject() as the owner: whoever could enter a row could keep a person from being erased, or have
+-- them erased when erasures are repeated.
 SELECT thorbis.protect('gdpr.erasures', 'gdpr', '{
-    "actions": ["select", "insert"],
+    "actions": ["select"],
     "not_personal": ["subject_kind", "counts"]
 }');

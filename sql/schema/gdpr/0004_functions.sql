@@ -1,5 +1,6 @@
--- What is done with a person's data as a whole, and the job that applies the retention policies. All run with the
--- rights and policies of whoever calls them.
+-- What is done with a person's data as a whole, and the job that applies the retention policies. They are called with the
+-- rights of whoever calls them; thorbis.export_subject() and its sisters check the permission and then act as the owner of
+-- each table.
 
 CREATE FUNCTION gdpr.export_subject(customer_id uuid, kind text DEFAULT 'customer') RETURNS jsonb
     LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -43,6 +44,7 @@ DECLARE
     tenant text;
     person text;
     parent regclass;
+    parent_key text;
     is_deletable boolean;
 BEGIN
     SELECT p.options INTO options FROM thorbis.v_protected_tables p WHERE p.table_id = target AND p.resource <> 'rbac';
@@ -72,8 +74,11 @@ BEGIN
         IF subject IS NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'undefined_table', MESSAGE = 'a table on the way to the person is missing';
         END IF;
-        person := format('(SELECT p.%I FROM %s p WHERE p.%I = $1 AND p.id = %s)', subject ->> 'column', parent,
-            options ->> 'tenant_column', person);
+        SELECT a.attname INTO parent_key
+        FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+        WHERE i.indrelid = parent AND i.indisprimary AND a.attname <> options ->> 'tenant_column';
+        person := format('(SELECT p.%I FROM %s p WHERE p.%I = $1 AND p.%I = %s)', subject ->> 'column', parent,
+            options ->> 'tenant_column', parent_key, person);
     END LOOP;
     IF subject ->> 'through' IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = 'the way to the person is too long';

@@ -43,10 +43,8 @@ FROM thorbis.v_protected_tables p
     LEFT JOIN pg_type e ON e.oid = coalesce(nullif(t.typelem, 0), nullif(t.typbasetype, 0), t.oid)
 WHERE (e.typcategory = 'S' AND e.typname <> 'char' OR e.typname IN ('json', 'jsonb', 'inet', 'cidr', 'citext')
         OR t.typname = 'name')
-    AND NOT EXISTS (
-        SELECT FROM gdpr.pii_catalog c
-        WHERE c.table_id = p.table_id
-            AND (c.column_name = a.attname OR c.method = 'encrypt' AND c.column_name || '_encrypted' = a.attname));
+    AND NOT coalesce(p.options -> 'companions' ? a.attname, false)
+    AND NOT EXISTS (SELECT FROM gdpr.pii_catalog c WHERE c.table_id = p.table_id AND c.column_name = a.attname);
 
 COMMENT ON VIEW gdpr.v_pii_coverage_gaps IS
     'Columns of protected tables that can hold personal data and were not classified. No rows: the catalogue is whole';

@@ -9,8 +9,7 @@ CREATE TABLE thorbis.data_keys (
     wrapped bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT data_keys_pkey PRIMARY KEY (id),
-    CONSTRAINT data_keys_subject_unique UNIQUE (tenant_id, subject_id, subject_kind),
-    CONSTRAINT data_keys_subject_kind_check CHECK (subject_kind ~ '^[a-z][a-z0-9_]*$')
+    CONSTRAINT data_keys_subject_unique UNIQUE (tenant_id, subject_id, subject_kind)
 );
 
 -- A destroyed key must leave the memory of every session. New keys need no announcement, nor do keys that are wrapped
@@ -46,6 +45,7 @@ CREATE TABLE thorbis.key_rotations (
     finished_at timestamptz,
     total bigint NOT NULL DEFAULT 0,
     done bigint NOT NULL DEFAULT 0,
+    last_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
     started_by text NOT NULL DEFAULT session_user,
     CONSTRAINT key_rotations_pkey PRIMARY KEY (id),
     CONSTRAINT key_rotations_total_check CHECK (total >= 0),
@@ -61,6 +61,7 @@ COMMENT ON COLUMN thorbis.key_rotations.updated_at IS 'When its last batch was d
 COMMENT ON COLUMN thorbis.key_rotations.finished_at IS 'When nothing was left, NULL while it runs or was stopped';
 COMMENT ON COLUMN thorbis.key_rotations.total IS 'Data keys that were wrapped with another key when it began';
 COMMENT ON COLUMN thorbis.key_rotations.done IS 'Data keys wrapped so far';
+COMMENT ON COLUMN thorbis.key_rotations.last_id IS 'The data key it has come to, in the order of their ids';
 COMMENT ON COLUMN thorbis.key_rotations.started_by IS 'Session user who began it';
 
 -- The operator of all tenants dumps with this role. Without the keyring the keys are of no use.
