@@ -1,13 +1,15 @@
 //! `thorbis.export_subject`: everything that is kept about a person, decrypted.
 
 use crate::gdpr::catalogue::{Person, PersonTable};
+use crate::pg::error::OrRaise;
 use crate::pg::function::{argument, guarded, null, text_datum, with_text};
 use crate::pg::{sql, uuid as pg_uuid};
 use crate::pii::functions::Unchecked;
+use crate::protect::pii::opened_by;
 use crate::v1_function;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
-use pgrx::spi::{quote_identifier, quote_literal};
+use pgrx::spi::quote_literal;
 
 v1_function!(
     /// `export_subject(kind text, id uuid) -> jsonb`, STRICT: `{"subject": {kind, id}, "tenant_id", "exported_at",
@@ -52,14 +54,11 @@ fn export(kind: &str, id: pgrx::Uuid) -> pg_sys::Datum {
 fn rows(person: &Person, table: &PersonTable) -> pg_sys::Datum {
     let options = &table.entry.options;
     let hidden: Vec<String> = options.sealed_columns().map(quote_literal).collect();
-    let key = table.table.row_key(&options.tenant_column).map(quote_identifier).unwrap_or_default();
-    let schema = crate::deploy::extension_schema();
     let clear: Vec<String> = options
         .encrypted()
         .map(|pii| {
-            let field = quote_literal(pii.field.as_deref().unwrap_or_default());
-            let encrypted = quote_identifier(pii.encrypted());
-            format!("{}, {schema}.decrypt_pii(t.{encrypted}, {field}, t.{key}::text)", quote_literal(&pii.column))
+            let opened = opened_by("decrypt_pii", &table.table, options, pii).or_raise();
+            format!("{}, {opened}", quote_literal(&pii.column))
         })
         .collect();
     let select = format!(

@@ -3,17 +3,19 @@
 use crate::access::invalidation;
 use crate::domain::envelope;
 use crate::gdpr::catalogue::{Person, PersonTable, as_owner};
+use crate::pg::error::OrRaise;
 use crate::pg::identity::ActingAs;
 use crate::pg::sql::{column, query, query_one};
 use crate::pg::uuid as pg_uuid;
 use crate::pii::data_keys;
 use crate::pii::functions::Unchecked;
 use crate::protect::emptied::emptied;
+use crate::protect::pii::opened_by;
 use crate::protect::registry;
 use crate::protect::table::Table;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-use pgrx::spi::{quote_identifier, quote_literal};
+use pgrx::spi::quote_identifier;
 
 type Finding = (String, String, i64);
 
@@ -76,18 +78,15 @@ fn not_erased(person: &Person, table: &PersonTable) -> Vec<Finding> {
 
 /// The clear values of the person's encrypted columns, as long as they open.
 fn encrypted_values(person: &Person, tables: &[PersonTable]) -> Vec<String> {
-    let schema = crate::deploy::extension_schema();
     let _unchecked = Unchecked::within(person.tenant);
     let mut values = Vec::new();
     for table in tables {
         let options = &table.entry.options;
-        let Ok(key) = table.table.row_key(&options.tenant_column) else { continue };
         for pii in options.encrypted() {
-            let (encrypted, key) = (quote_identifier(pii.encrypted()), quote_identifier(key));
-            let field = quote_literal(pii.field.as_deref().unwrap_or_default());
+            let opened = opened_by("decrypt_pii", &table.table, options, pii).or_raise();
+            // What does not open is NULL here.
             let select = format!(
-                "SELECT {schema}.decrypt_pii(t.{encrypted}, {field}, t.{key}::text) FROM {} t
-                  WHERE {} AND t.{encrypted} IS NOT NULL",
+                "SELECT s.value FROM (SELECT {opened} AS value FROM {} t WHERE {}) s WHERE s.value IS NOT NULL",
                 table.table.quoted(),
                 table.condition
             );

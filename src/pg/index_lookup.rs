@@ -90,6 +90,10 @@ unsafe fn scan<R>(
     // SAFETY: opened and closed here; on an error the abort of the transaction releases scan, buffers and locks.
     unsafe {
         let table = pg_sys::table_open(relation, pg_sys::AccessShareLock as _);
+        for (column, _) in keys {
+            // What else the columns are compared as, they would be read as.
+            assert_eq!(pg_sys::SPI_gettypeid((*table).rd_att, (*column).into()), pg_sys::UUIDOID, "a key is a uuid");
+        }
         let mut values: Vec<[u8; 16]> = keys.iter().map(|(_, value)| value.into_bytes()).collect();
         let mut scan_keys: Vec<pg_sys::ScanKeyData> = Vec::with_capacity(keys.len());
         for ((column, _), value) in keys.iter().zip(&mut values) {

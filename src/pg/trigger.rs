@@ -25,6 +25,8 @@ pub enum TriggerError {
     Firing { trigger: String, expected: &'static str },
     #[error("trigger on \"{table}\": column \"{column}\" does not exist")]
     NoColumn { table: String, column: String },
+    #[error("trigger on \"{table}\": its arguments are not those that thorbis.protect() writes")]
+    Arguments { table: String },
     #[error("trigger on \"{table}\": column \"{column}\" is not of type {expected}")]
     ColumnType { table: String, column: String, expected: &'static str },
 }
@@ -32,7 +34,9 @@ pub enum TriggerError {
 impl SqlError for TriggerError {
     fn code(&self) -> PgSqlErrorCode {
         match self {
-            Self::NotATrigger | Self::Firing { .. } => PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            Self::NotATrigger | Self::Firing { .. } | Self::Arguments { .. } => {
+                PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED
+            }
             Self::NoColumn { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
             Self::ColumnType { .. } => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
         }
@@ -47,6 +51,7 @@ impl SqlError for TriggerError {
             Self::NoColumn { .. } => {
                 "Name a column of the table in CREATE TRIGGER ... EXECUTE FUNCTION f('column').".into()
             }
+            Self::Arguments { .. } => "DROP TRIGGER it; SELECT thorbis.protect(...) makes it again.".into(),
             Self::ColumnType { .. } => "Change the type of the column, or drop the trigger.".into(),
         }
     }

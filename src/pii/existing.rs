@@ -66,16 +66,12 @@ fn decrypt_existing(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> i64 {
     for statement in pii_plan::removals(&table, &entry.options) {
         sql::run(&statement, &[]);
     }
-    let key = quote_identifier(table.row_key(&entry.options.tenant_column).or_raise());
-    let schema = crate::deploy::extension_schema();
     let assignments = list(&columns, |pii| {
-        let field = pgrx::spi::quote_literal(pii.field.as_deref().unwrap_or_default());
+        let opened = pii_plan::opened_by("decrypt_pii", &table, &entry.options, pii).or_raise();
         let (plain, encrypted) = (quote_identifier(&pii.column), quote_identifier(pii.encrypted()));
         let data_type = table.column(&pii.column).map_or("text", |c| c.data_type.as_str());
         let index = pii.blind_index().map(|index| format!(", {} = NULL", quote_identifier(index))).unwrap_or_default();
-        format!(
-            "{plain} = {schema}.decrypt_pii({encrypted}, {field}, {key}::text)::{data_type}, {encrypted} = NULL{index}"
-        )
+        format!("{plain} = {opened}::{data_type}, {encrypted} = NULL{index}")
     });
     let done = {
         let _unchecked = Unchecked::everywhere();
@@ -145,7 +141,7 @@ fn rewrite(table: &Table, assignments: &str, condition: &str) -> i64 {
         let step = (blocks / 20).max(1000);
         for from in (0..blocks.max(1)).step_by(step as usize) {
             let range = format!("ctid >= '({from},0)' AND ctid < '({},0)'", from + step);
-            let update = format!("UPDATE ONLY {leaf} SET {assignments} WHERE {range} AND ({condition})");
+            let update = format!("UPDATE ONLY {leaf} t SET {assignments} WHERE {range} AND ({condition})");
             done += as_owner(table, || sql::run(&update, &[])) as i64;
             notice!("{leaf}: {done} of {total} rows rewritten");
         }

@@ -5,9 +5,11 @@
 //! | `settings`, `keyring`, `source` | the keys that wrap data keys: where they come from, when they are read again |
 //! | `data_keys`, `rotation` | one key a tenant and a person, wrapped; wrapping them anew |
 //! | `fields` | which columns are encrypted, and what reading them takes |
-//! | `functions` | `encrypt_pii`, `decrypt_pii`, `mask_pii`, `pii_blind_index`, `thorbis.find_by_pii` |
+//! | `functions` | `encrypt_pii`, `decrypt_pii`, `mask_pii`, `pii_blind_index` |
+//! | `find` | rows by the clear value of an encrypted column |
 //! | `trigger`, `view` | what happens when rows are written, to the table and through the view of clear values |
 //! | `existing` | encrypting and decrypting the rows a table has |
+//! | `random`, `error` | nonces and keys; what can go wrong |
 //!
 //! The cipher and the formats are in `domain`.
 

@@ -10,7 +10,7 @@ use crate::domain::personal::Kind;
 use crate::pg::error::SqlError;
 use crate::pg::function::{bytes_datum, guarded, text_datum, with_text, written};
 use crate::pg::identity;
-use crate::pg::trigger::{ColumnType, Firing, Trigger, TriggerRow};
+use crate::pg::trigger::{ColumnType, Firing, Trigger, TriggerError, TriggerRow};
 use crate::pii::data_keys::{self, DataKey};
 use crate::pii::error::PiiError;
 use crate::pii::functions::{Grant, open, seal};
@@ -79,34 +79,27 @@ struct Owner {
 impl Layout {
     fn of(trigger: &Trigger) -> Layout {
         let arguments = trigger.arguments();
-        let [tenant, key, subject_kind, subject, columns @ ..] = arguments.as_slice() else {
-            return Layout::of_nothing(trigger);
-        };
+        let malformed = || -> ! { TriggerError::Arguments { table: trigger.table_name() }.raise() };
+        let [tenant, key, subject_kind, subject, columns @ ..] = arguments.as_slice() else { malformed() };
         let column = |group: &[&str]| {
-            let [field, name, kind, index] = group else { return None };
-            Some(Column {
+            let [field, name, kind, index] = group else { malformed() };
+            Column {
                 field: (*field).into(),
                 name: (*name).into(),
-                kind: Kind::of(kind).unwrap_or_default(),
+                kind: Kind::of(kind).unwrap_or_else(|| malformed()),
                 plain: trigger.any_column(name),
                 encrypted: trigger.required_column(&names::encrypted_column(name), ColumnType::Text),
                 blind_index: (*index == "index")
                     .then(|| trigger.required_column(&names::blind_index_column(name), ColumnType::Bytea)),
-            })
+            }
         };
         Layout {
             tenant: trigger.required_column(tenant, ColumnType::Uuid),
             key: trigger.any_column(key),
             subject_kind: (*subject_kind).into(),
             subject: (!subject.is_empty()).then(|| trigger.required_column(subject, ColumnType::Uuid)),
-            columns: columns.chunks(4).filter_map(column).collect(),
+            columns: columns.chunks(4).map(column).collect(),
         }
-    }
-
-    /// A trigger made by hand without arguments encrypts nothing, and says which argument it misses.
-    fn of_nothing(trigger: &Trigger) -> Layout {
-        trigger.any_column("");
-        unreachable!("no column has an empty name")
     }
 
     fn owner(&self, trigger: &Trigger, row: TriggerRow) -> Option<Owner> {

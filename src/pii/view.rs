@@ -69,8 +69,7 @@ impl<'a> Write<'a> {
             _ => None,
         };
         let Some((table, keys, (encrypted, plain))) = parsed else {
-            let (table, column) = (trigger.table_name(), String::new());
-            TriggerError::NoColumn { table, column }.raise()
+            TriggerError::Arguments { table: trigger.table_name() }.raise()
         };
         Write { trigger, table, keys, encrypted: encrypted.to_vec(), plain: plain.to_vec() }
     }

@@ -156,6 +156,15 @@ pub fn in_clear<'a>(table: &Table, options: &'a Options) -> Vec<&'a str> {
     unsure.filter(holds).map(|pii| pii.column.as_str()).collect()
 }
 
+/// The clear value of a column of the table called `t`, by `function`: decrypt_pii or mask_pii.
+pub fn opened_by(function: &str, table: &Table, options: &Options, pii: &PiiColumn) -> Result<String, ProtectError> {
+    let key = table.row_key(&options.tenant_column)?;
+    let cast = if table.column(key).is_some_and(|c| c.data_type == "uuid") { "" } else { "::text" };
+    let (schema, key, encrypted) = (extension_schema(), quote_identifier(key), quote_identifier(pii.encrypted()));
+    let field = quote_literal(pii.field.as_deref().unwrap_or_default());
+    Ok(format!("{schema}.{function}(t.{encrypted}, {field}, t.{key}{cast})"))
+}
+
 /// Whether any row has an encrypted value.
 pub fn has_encrypted_rows(table: &Table, columns: &[&PiiColumn]) -> bool {
     let present = columns.iter().filter(|pii| table.column(&pii.encrypted()).is_some());

@@ -9,6 +9,7 @@ use crate::protect::error::ProtectError;
 use crate::protect::grants::{APP, PLATFORM, on_relation};
 use crate::protect::options::{Command, Options};
 use crate::protect::personal::PiiColumn;
+use crate::protect::pii;
 use crate::protect::table::{Column, Table};
 use pgrx::pg_sys;
 use pgrx::spi::{quote_identifier, quote_literal, quote_qualified_identifier};
@@ -100,10 +101,10 @@ fn view_statements(
         if !found.is_empty() {
             statements.push(format!("DROP VIEW {quoted}"));
         }
-        let list: Vec<String> = columns.iter().map(|c| expression(view, table, options, key, c)).collect();
+        let list: Result<Vec<String>, _> = columns.iter().map(|c| expression(view, table, options, c)).collect();
         statements.push(format!(
             "CREATE VIEW {quoted} WITH (security_invoker = true) AS SELECT {} FROM {} t",
-            list.join(", "),
+            list?.join(", "),
             table.quoted()
         ));
         let owner = crate::access::invalidation::owner_of(table.oid).unwrap_or(pg_sys::InvalidOid);
@@ -128,22 +129,15 @@ fn encrypted<'a>(options: &'a Options, name: &str) -> Option<&'a PiiColumn> {
     options.encrypted().find(|pii| pii.column == name)
 }
 
-fn expression(view: View, table: &Table, options: &Options, key: &str, c: &Column) -> String {
+fn expression(view: View, table: &Table, options: &Options, c: &Column) -> Result<String, ProtectError> {
     let name = quote_identifier(&c.name);
-    let Some(pii) = encrypted(options, &c.name) else { return format!("t.{name}") };
-    let function = if view == View::Masked { "mask_pii" } else { "decrypt_pii" };
-    let field = quote_literal(pii.field.as_deref().unwrap_or_default());
-    let uuid = table.column(key).is_some_and(|c| c.data_type == "uuid");
-    let row = format!("t.{}{}", quote_identifier(key), if uuid { "" } else { "::text" });
-    let cast = match (view, c.data_type.as_str()) {
-        (View::Masked, _) | (_, "text") => String::new(),
-        (_, other) => format!("::{other}"),
+    let Some(pii) = encrypted(options, &c.name) else { return Ok(format!("t.{name}")) };
+    let (function, cast) = match (view, c.data_type.as_str()) {
+        (View::Masked, _) => ("mask_pii", String::new()),
+        (View::Clear, "text") => ("decrypt_pii", String::new()),
+        (View::Clear, other) => ("decrypt_pii", format!("::{other}")),
     };
-    format!(
-        "{}.{function}(t.{}, {field}, {row}){cast} AS {name}",
-        extension_schema(),
-        quote_identifier(pii.encrypted())
-    )
+    Ok(format!("{}{cast} AS {name}", pii::opened_by(function, table, options, pii)?))
 }
 
 /// Whether a view reads the table: one of that name may be that of another table, which was called so before.
