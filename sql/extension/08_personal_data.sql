@@ -96,7 +96,7 @@ CREATE FUNCTION thorbis.find_by_pii("table" regclass, column_name text, value te
     LANGUAGE c STABLE STRICT PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'find_by_pii_wrapper';
 COMMENT ON FUNCTION thorbis.find_by_pii(regclass, text, text) IS
-    'The live rows of the current tenant with this value in an encrypted column that has a blind index: the ids of those the caller may see';
+    'The live rows of the current tenant with this value in an encrypted column that has a blind index: the ids of those the caller may see. Needs the permission pii on the table''s resource';
 REVOKE ALL ON FUNCTION thorbis.find_by_pii(regclass, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.find_by_pii(regclass, text, text) TO thorbis_app, thorbis_platform;
 
@@ -104,7 +104,7 @@ CREATE FUNCTION thorbis.find_customer_by_email(email text) RETURNS SETOF uuid
     LANGUAGE c STABLE STRICT PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'find_customer_by_email_wrapper';
 COMMENT ON FUNCTION thorbis.find_customer_by_email(text) IS
-    'The live customer of the current tenant with this e-mail address, in any case of letters; no row where there is none the caller may see';
+    'The live customer of the current tenant with this e-mail address, in any case of letters; no row where there is none the caller may see. Needs customers:pii';
 REVOKE ALL ON FUNCTION thorbis.find_customer_by_email(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.find_customer_by_email(text) TO thorbis_app, thorbis_platform;
 

@@ -17,6 +17,7 @@ pub enum Watched {
     Epoch,
     ProtectedTables,
     DataKeys,
+    KeyRotations,
     BoundRoles,
     Tenants,
     Users,
@@ -29,10 +30,11 @@ pub enum Watched {
     AccessGrants,
 }
 
-const WATCHED: [(&CStr, &CStr); 13] = [
+const WATCHED: [(&CStr, &CStr); 14] = [
     (c"thorbis", c"permission_epoch"),
     (c"thorbis", c"protected_tables"),
     (c"thorbis", c"data_keys"),
+    (c"thorbis", c"key_rotations"),
     (c"thorbis", c"bound_roles"),
     (c"shared", c"tenants"),
     (c"shared", c"users"),
@@ -56,6 +58,7 @@ const MISSING: Relation = Relation { oid: pg_sys::InvalidOid, owner: pg_sys::Inv
 
 struct State {
     generation: Cell<u64>,
+    rotations: Cell<u64>,
     /// The relations as last resolved by name; not trusted after any message about one of them.
     relations: Cell<[Relation; WATCHED.len()]>,
     resolved: Cell<bool>,
@@ -63,6 +66,7 @@ struct State {
 
 static STATE: BackendCell<State> = BackendCell::new(State {
     generation: Cell::new(1),
+    rotations: Cell::new(1),
     relations: Cell::new([MISSING; WATCHED.len()]),
     resolved: Cell::new(false),
 });
@@ -95,6 +99,19 @@ pub fn announce() {
     }
 }
 
+/// Tells every backend that a rotation of the keyring began.
+pub fn announce_rotation() {
+    if let Some(rotations) = relation(Watched::KeyRotations) {
+        // SAFETY: the table exists; the message is sent at commit.
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(rotations.oid) };
+    }
+}
+
+/// Moves when a rotation of the keyring may have begun.
+pub fn rotations() -> u64 {
+    STATE.rotations.get()
+}
+
 pub fn init() {
     // SAFETY: registered once per backend; the callback does not touch memory of a transaction.
     unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_message), pg_sys::Datum::from(0)) };
@@ -105,6 +122,10 @@ unsafe extern "C-unwind" fn on_relcache_message(_arg: pg_sys::Datum, relation: p
     let ours = !STATE.resolved.get()
         || relation == pg_sys::InvalidOid
         || STATE.relations.get().iter().any(|watched| watched.oid == relation);
+    let rotation = relation == STATE.relations.get()[Watched::KeyRotations as usize].oid;
+    if rotation || !STATE.resolved.get() || relation == pg_sys::InvalidOid {
+        STATE.rotations.set(STATE.rotations.get() + 1);
+    }
     if ours {
         STATE.generation.set(STATE.generation.get() + 1);
         STATE.resolved.set(false);

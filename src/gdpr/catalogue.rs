@@ -1,19 +1,15 @@
 //! Which rows of which tables are about a person.
 
 use crate::access::functions::require;
-use crate::access::invalidation;
 use crate::context::current;
 use crate::gdpr::error::GdprError;
 use crate::pg::error::{OrRaise, SqlError};
-use crate::pg::identity::ActingAs;
-use crate::pg::settings_scope::SettingsScope;
 use crate::pg::{sql, uuid as pg_uuid};
 use crate::pii::data_keys;
 use crate::pii::error::PiiError;
 use crate::protect::registry::{self, Entry};
-use crate::protect::table::Table;
+use crate::protect::table::{Table, as_owner};
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
 use uuid::Uuid;
 
@@ -98,13 +94,6 @@ impl PersonTable {
             format!("SELECT count(*) FROM {} t WHERE {} AND ({condition})", self.table.quoted(), self.condition);
         self.as_owner(|| sql::query_one(&count, &person.arguments(), |row| sql::column(row, 1)).unwrap_or(0))
     }
-}
-
-pub fn as_owner<R>(table: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
-    let owner = invalidation::owner_of(table).unwrap_or(pg_sys::InvalidOid);
-    let _path = SettingsScope::pinned_path();
-    let _identity = ActingAs::untrusted_owner(owner);
-    body()
 }
 
 /// The tables whose rows are about people of a kind.

@@ -82,12 +82,12 @@ fn as_owner_of<R>(schema: &str, name: &str, body: impl FnOnce() -> R) -> R {
 fn empty(person: &Person, table: &PersonTable, dry_run: bool) -> Option<Step> {
     let mut assignments = Vec::new();
     for pii in &table.entry.options.pii {
-        if pii.is_encrypted() {
-            assignments.extend(pii.companions().map(|name| (quote_identifier(name), "NULL".to_owned())));
-        } else if let Some(column) = table.table.column(&pii.column).filter(|c| !c.generated) {
+        if let Some(column) = table.table.column(&pii.column).filter(|c| !pii.is_encrypted() && !c.generated) {
             assignments.push((quote_identifier(&pii.column), emptied(&table.table, column)));
         }
     }
+    let sealed = table.entry.options.present_companions(&table.table.columns);
+    assignments.extend(sealed.map(|column| (quote_identifier(&column.name), "NULL".to_owned())));
     if assignments.is_empty() {
         return None;
     }

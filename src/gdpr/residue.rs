@@ -2,7 +2,7 @@
 
 use crate::access::invalidation;
 use crate::domain::envelope;
-use crate::gdpr::catalogue::{Person, PersonTable, as_owner};
+use crate::gdpr::catalogue::{Person, PersonTable};
 use crate::pg::error::OrRaise;
 use crate::pg::identity::ActingAs;
 use crate::pg::sql::{column, query, query_one};
@@ -12,7 +12,7 @@ use crate::pii::functions::Unchecked;
 use crate::protect::emptied::emptied;
 use crate::protect::pii::opened_by;
 use crate::protect::registry;
-use crate::protect::table::Table;
+use crate::protect::table::{Table, as_owner};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
@@ -62,15 +62,15 @@ pub fn copies_elsewhere(person: &Person, tables: &[PersonTable]) -> Vec<(String,
 
 fn not_erased(person: &Person, table: &PersonTable) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for pii in &table.entry.options.pii {
-        let name = if pii.is_encrypted() { pii.encrypted() } else { pii.column.clone() };
-        let Some(column) = table.table.column(&name) else { continue };
-        let value = if pii.is_encrypted() { "NULL".into() } else { emptied(&table.table, column) };
-        let differs = format!("t.{}::text IS DISTINCT FROM ({value})::text", quote_identifier(&name));
-        let count = table.count(person, &differs);
+    let options = &table.entry.options;
+    let clear = options.pii.iter().filter(|pii| !pii.is_encrypted()).filter_map(|pii| table.table.column(&pii.column));
+    let clear = clear.map(|column| (column, emptied(&table.table, column)));
+    let sealed = options.present_companions(&table.table.columns).map(|column| (column, "NULL".to_owned()));
+    for (column, value) in clear.chain(sealed) {
+        let name = quote_identifier(&column.name);
+        let count = table.count(person, &format!("t.{name}::text IS DISTINCT FROM ({value})::text"));
         if count > 0 {
-            let object = format!("{}.{}", table.table.quoted(), quote_identifier(&name));
-            findings.push((object, "not erased".into(), count));
+            findings.push((format!("{}.{name}", table.table.quoted()), "not erased".into(), count));
         }
     }
     findings

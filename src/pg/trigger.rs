@@ -196,6 +196,31 @@ impl<'a> Trigger<'a> {
         unsafe { CStr::from_ptr((*(*self.data.tg_relation).rd_rel).relname.data.as_ptr()) }.to_string_lossy().into()
     }
 
+    /// Of a trigger on a view: the one table the view reads, qualified and quoted.
+    pub fn table_of_view(&self) -> Option<String> {
+        // SAFETY: the rules of an open view are valid; its rewrite rule has one query, whose range table names what it reads.
+        unsafe {
+            let rules = (*self.data.tg_relation).rd_rules;
+            if rules.is_null() || (*rules).numLocks != 1 {
+                return None;
+            }
+            let actions = pgrx::PgList::<pg_sys::Query>::from_pg((**(*rules).rules).actions);
+            let query = actions.get_ptr(0)?;
+            let entries = pgrx::PgList::<pg_sys::RangeTblEntry>::from_pg((*query).rtable);
+            // Up to 15 the view itself stands there too, as OLD and NEW.
+            let mut read = entries
+                .iter_ptr()
+                .map(|entry| &*entry)
+                .filter(|entry| entry.rtekind == pg_sys::RTEKind::RTE_RELATION && entry.relid != self.relation());
+            let table = read.next().filter(|_| read.next().is_none())?.relid;
+            let text = |name: *const std::ffi::c_char| {
+                (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+            };
+            let schema = text(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table)))?;
+            Some(pgrx::spi::quote_qualified_identifier(&schema, &text(pg_sys::get_rel_name(table))?))
+        }
+    }
+
     /// The arguments given in CREATE TRIGGER.
     pub fn arguments(&self) -> Vec<&'a str> {
         // SAFETY: tgargs has tgnargs terminated strings that live as long as the relation's descriptor.

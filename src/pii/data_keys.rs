@@ -13,6 +13,7 @@ use crate::pg::error::SqlError;
 use crate::pg::fresh::{self, Arg};
 use crate::pg::index_lookup::{self, FoundRow};
 use crate::pg::kept::Kept;
+use crate::pg::raw;
 use crate::pii::error::{KeyringError, PiiError};
 use crate::pii::{keyring, random};
 use pgrx::pg_sys;
@@ -145,14 +146,19 @@ pub fn of_tenant(tenant: Uuid) -> Rc<DataKey> {
 /// The key of a person to encrypt with: it is not destroyed before this transaction ends, or what is written now would be
 /// lost with it.
 pub fn for_writing(tenant: Uuid, kind: &str, id: Uuid) -> Rc<DataKey> {
-    loop {
+    for _ in 0..3 {
         let key = of_subject(tenant, kind, id);
         if is_locked(key.id) || lock(key.id) {
             return key;
         }
+        // Under one snapshot for the transaction, a key that others made or destroyed since cannot be locked.
+        if raw::one_snapshot_per_transaction() {
+            break;
+        }
         // Destroyed meanwhile: the person begins anew.
         forget();
     }
+    PiiError::Serialization.raise()
 }
 
 fn is_locked(id: Uuid) -> bool {
@@ -257,7 +263,10 @@ fn row_of(subject: &Subject) -> Option<Row> {
 
 /// A new random key for the subject, or the one that another session made meanwhile.
 fn create(subject: &Subject) -> DataKey {
-    // Wrapped under the key that is active now, not under the one of some time ago: a rotation would leave it behind.
+    // Wrapped under the key that is active now, not under the one of some time ago: a rotation would leave it behind. With
+    // the lock first, its end waits for this transaction, or it was over and is known.
+    crate::pg::identity::lock_relation(indexes().table.oid, pg_sys::RowExclusiveLock);
+    invalidation::refresh();
     let ring = keyring::latest();
     let id = uuid::Builder::from_random_bytes(random::bytes()).into_uuid();
     let secret = Zeroizing::new(random::bytes::<KEY_BYTES>());

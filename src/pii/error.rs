@@ -10,6 +10,8 @@ pub enum PiiError {
     NotDecrypted,
     #[error("no tenant context")]
     NoTenant,
+    #[error("personal values are limited to 16 megabytes")]
+    TooLong,
     #[error("column \"{column}\" of \"{table}\" holds ciphertext: it is written by a trigger only")]
     CiphertextGiven { table: String, column: String },
     #[error("a masked value was written to \"{field}\"")]
@@ -24,6 +26,14 @@ pub enum PiiError {
     NotSearchable { table: String, column: String },
     #[error("rows of {table} are not identified by a uuid")]
     NoUuidKey { table: String },
+    #[error("thorbis.rotate_keys() needs the isolation level READ COMMITTED")]
+    RotationIsolation,
+    #[error("could not serialize access: the key of the person was made or destroyed meanwhile")]
+    Serialization,
+    #[error("could not serialize access: the row was changed meanwhile")]
+    ChangedMeanwhile,
+    #[error("column \"{column}\" of \"{table}\" must have a value")]
+    Required { table: String, column: String },
     #[error("argument batch_size must be between 1 and 100000")]
     BatchSize,
 }
@@ -33,10 +43,14 @@ impl SqlError for PiiError {
         use PgSqlErrorCode::*;
         match self {
             Self::NotDecrypted => ERRCODE_DATA_EXCEPTION,
+            Self::TooLong => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::NoTenant => ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::CiphertextGiven { .. } => ERRCODE_GENERATED_ALWAYS,
             Self::Masked { .. } | Self::BatchSize => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::NotOfKind { .. } => ERRCODE_CHECK_VIOLATION,
+            Self::RotationIsolation => ERRCODE_INVALID_TRANSACTION_STATE,
+            Self::Serialization | Self::ChangedMeanwhile => ERRCODE_T_R_SERIALIZATION_FAILURE,
+            Self::Required { .. } => ERRCODE_NOT_NULL_VIOLATION,
             Self::NoUuidKey { .. } => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::NoDataKeys | Self::NothingEncrypted { .. } | Self::NotSearchable { .. } => {
                 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -56,6 +70,7 @@ impl SqlError for PiiError {
             Self::NotDecrypted => {
                 "It was changed, belongs to another tenant, field or row, or the person's key was destroyed."
             }
+            Self::TooLong => "Keep documents elsewhere, and what identifies a person here.",
             Self::NoTenant => "BEGIN; SELECT thorbis.set_context(tenant_id, user_id); ...; COMMIT.",
             Self::CiphertextGiven { .. } => "Write the clear value to the column of the plain name.",
             Self::Masked { .. } => "Leave the column out of the statement to keep its value.",
@@ -66,6 +81,9 @@ impl SqlError for PiiError {
             Self::NoUuidKey { .. } => {
                 "As the table's owner: SELECT ... WHERE column_bidx = pii_blind_index(value, field)."
             }
+            Self::RotationIsolation => "SET default_transaction_isolation = 'read committed'; then call it again.",
+            Self::Serialization | Self::ChangedMeanwhile => "Run the transaction again.",
+            Self::Required { .. } => "The column was NOT NULL before it was encrypted, and still is.",
             Self::BatchSize => "A thousand is a good size: each batch is one transaction.",
         }
         .into()

@@ -4,10 +4,9 @@
 //! Both are one transaction. Rows are rewritten with `session_replication_role = replica`: of the table's triggers only
 //! those fire that always do (encryption, audit), and `updated_at` stays.
 
-use crate::access::invalidation;
 use crate::deploy::error::DeployError;
 use crate::pg::error::{OrRaise, SqlError, required};
-use crate::pg::identity::{self, ActingAs};
+use crate::pg::identity;
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::sql::{self, column, query, query_one};
 use crate::pii::error::PiiError;
@@ -18,7 +17,7 @@ use crate::protect::options::Options;
 use crate::protect::personal::{Method, PiiColumn};
 use crate::protect::pii as pii_plan;
 use crate::protect::registry::{self, Entry};
-use crate::protect::table::Table;
+use crate::protect::table::{Table, as_owner};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
@@ -62,7 +61,7 @@ fn decrypt_existing(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> i64 {
         return count(&table, &sealed);
     }
     lock(&table);
-    let required = pii_plan::required(&table, &entry.options);
+    let required: Vec<&String> = columns.iter().filter(|pii| pii.required).map(|pii| &pii.column).collect();
     for statement in pii_plan::removals(&table, &entry.options) {
         sql::run(&statement, &[]);
     }
@@ -79,7 +78,7 @@ fn decrypt_existing(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> i64 {
     };
     let mut options = entry.options.clone();
     for pii in &mut options.pii {
-        (pii.method, pii.index) = (Method::Clear, false);
+        (pii.method, pii.index, pii.required) = (Method::Clear, false, false);
     }
     for column in required {
         sql::run(
@@ -120,15 +119,9 @@ fn lock(table: &Table) {
     sql::run_utility(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", table.quoted()));
 }
 
-fn as_owner<R>(table: &Table, body: impl FnOnce() -> R) -> R {
-    let owner = invalidation::owner_of(table.oid).unwrap_or(pg_sys::InvalidOid);
-    let _identity = ActingAs::untrusted_owner(owner);
-    body()
-}
-
 fn count(table: &Table, condition: &str) -> i64 {
     let count = format!("SELECT count(*) FROM {} WHERE {condition}", table.quoted());
-    as_owner(table, || query_one(&count, &[], |row| column(row, 1)).unwrap_or(0))
+    as_owner(table.oid, || query_one(&count, &[], |row| column(row, 1)).unwrap_or(0))
 }
 
 /// Rewrites the rows in ranges of blocks, with a notice after each, for whoever waits.
@@ -142,7 +135,7 @@ fn rewrite(table: &Table, assignments: &str, condition: &str) -> i64 {
         for from in (0..blocks.max(1)).step_by(step as usize) {
             let range = format!("ctid >= '({from},0)' AND ctid < '({},0)'", from + step);
             let update = format!("UPDATE ONLY {leaf} t SET {assignments} WHERE {range} AND ({condition})");
-            done += as_owner(table, || sql::run(&update, &[])) as i64;
+            done += as_owner(table.oid, || sql::run(&update, &[])) as i64;
             notice!("{leaf}: {done} of {total} rows rewritten");
         }
     }

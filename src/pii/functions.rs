@@ -29,6 +29,19 @@ const DECRYPT: &str = "decrypt";
 /// Permission on a table's resource to read its encrypted columns.
 pub const PII: &str = "pii";
 
+/// Longest value. A failed allocation of Rust's ends the server, where one of PostgreSQL's ends the statement.
+const MOST_BYTES: usize = 16 << 20;
+
+/// As PostgreSQL stores it, with its header.
+pub const MOST_STORED_BYTES: usize = MOST_BYTES + 4;
+
+/// Raises 54000 for what is longer than any value or envelope of one.
+pub fn check_length(text: &str) {
+    if text.len() > 2 * MOST_BYTES {
+        PiiError::TooLong.raise();
+    }
+}
+
 /// What is done with the value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
@@ -221,11 +234,15 @@ fn current_tenant() -> Uuid {
 
 /// The envelope of a text under a key.
 pub fn seal(key: &DataKey, field: &str, row: &str, text: &str) -> String {
+    if text.len() > MOST_BYTES {
+        PiiError::TooLong.raise();
+    }
     envelope::seal(key.id, &key.cipher, &random::bytes(), Place { tenant: key.tenant, field, row }, text)
 }
 
 /// The text of an envelope, None for every failure.
 pub fn open(grant: Grant, ciphertext: &str, field: &str, row: &str) -> Option<String> {
+    check_length(ciphertext);
     // A keyring that is gone is told before anything about the value.
     crate::pii::keyring::ensure();
     let envelope = Envelope::parse(ciphertext)?;

@@ -8,6 +8,7 @@ use crate::deploy::error::DeployError;
 use crate::domain::keyring::DataKeyName;
 use crate::pg::error::{SqlError, required};
 use crate::pg::identity::{self, ActingAs};
+use crate::pg::raw;
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::sql::{self, column, query, query_one};
 use crate::pg::uuid as pg_uuid;
@@ -114,10 +115,10 @@ impl Wrapped {
     }
 }
 
-/// Notes a rotation and has every session drop the data keys it opened. Returns its id.
+/// Notes a rotation and has every session ask for the keyring again before it makes a data key. Returns its id.
 #[pg_extern(sql = false)]
 fn begin_key_rotation() -> pgrx::Uuid {
-    let table = require_operator("thorbis.rotate_keys()");
+    let table = begin_step();
     let ring = keyring::latest();
     let _identity = ActingAs::owner(table.owner);
     // A version that is gone is better told now than after half of the batches.
@@ -132,14 +133,14 @@ fn begin_key_rotation() -> pgrx::Uuid {
          SELECT $1, $2, count(*) FILTER (WHERE keyring_key <> $2), session_user FROM thorbis.data_keys",
         &[id.into(), ring.active().into()],
     );
-    invalidation::announce();
+    invalidation::announce_rotation();
     id
 }
 
 /// Wraps up to `batch_size` data keys anew. Returns how many; 0 when none is left, or others hold the rest.
 #[pg_extern(sql = false)]
 fn rewrap_data_keys(rotation: Option<pgrx::Uuid>, batch_size: Option<i32>) -> i64 {
-    let table = require_operator("thorbis.rotate_keys()");
+    let table = begin_step();
     let (rotation, batch) = (required("rotation", rotation), required("batch_size", batch_size));
     if !(1..=100_000).contains(&batch) {
         PiiError::BatchSize.raise();
@@ -153,7 +154,7 @@ fn rewrap_data_keys(rotation: Option<pgrx::Uuid>, batch_size: Option<i32>) -> i6
 /// The end: waits for transactions that made data keys under an older keyring, and wraps theirs too.
 #[pg_extern(sql = false)]
 fn finish_key_rotation(rotation: Option<pgrx::Uuid>) -> i64 {
-    let table = require_operator("thorbis.rotate_keys()");
+    let table = begin_step();
     let rotation = required("rotation", rotation);
     let _identity = ActingAs::owner(table.owner);
     // Whoever writes about a new person waits behind this lock: it waits for open transactions no longer than a deployment.
@@ -220,6 +221,14 @@ fn note(rotation: pgrx::Uuid, done: i64, finished: bool) {
           WHERE id = $1",
         &[rotation.into(), done.into(), finished.into()],
     );
+}
+
+/// A step of a rotation. Under one snapshot for the whole transaction it would not see what it waited for.
+fn begin_step() -> Relation {
+    if raw::one_snapshot_per_transaction() {
+        PiiError::RotationIsolation.raise();
+    }
+    require_operator("thorbis.rotate_keys()")
 }
 
 fn require_operator(function: &'static str) -> Relation {

@@ -1,5 +1,6 @@
 //! Where the keyring comes from: a file, or what a command prints.
 
+use crate::access::invalidation;
 use crate::pii::error::KeyringError;
 use crate::pii::settings;
 use pgrx::pg_sys;
@@ -28,8 +29,8 @@ pub enum Source {
 pub enum Stamp {
     /// Device, inode, size, and the times of the last change in nanoseconds.
     File(u64, u64, u64, i64, i64),
-    /// When this process last read the server's configuration.
-    Command(pg_sys::TimestampTz),
+    /// When this process last read the server's configuration, and a number that moves when a rotation begins.
+    Command(pg_sys::TimestampTz, u64),
 }
 
 impl Source {
@@ -61,7 +62,7 @@ impl Source {
                 Ok(Stamp::File(found.dev(), found.ino(), found.len(), modified, changed))
             }
             // SAFETY: a variable of the process.
-            Source::Command(_) => Ok(Stamp::Command(unsafe { pg_sys::PgReloadTime })),
+            Source::Command(_) => Ok(Stamp::Command(unsafe { pg_sys::PgReloadTime }, invalidation::rotations())),
         }
     }
 

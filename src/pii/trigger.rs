@@ -13,6 +13,7 @@ use crate::pg::identity;
 use crate::pg::trigger::{ColumnType, Firing, Trigger, TriggerError, TriggerRow};
 use crate::pii::data_keys::{self, DataKey};
 use crate::pii::error::PiiError;
+use crate::pii::functions;
 use crate::pii::functions::{Grant, open, seal};
 use crate::v1_function;
 use pgrx::{PgMemoryContexts, pg_sys};
@@ -34,7 +35,7 @@ v1_function!(
 
 v1_function!(
     /// BEFORE INSERT OR UPDATE FOR EACH ROW. Arguments: tenant column, key column, kind of subject, subject column (both
-    /// may be empty), then for each column: field, column, kind of value, and 'index' or nothing.
+    /// may be empty), then for each column: field, column, kind of value, and of 'index' and 'required' what applies.
     thorbis_encrypt_pii_columns, pg_finfo_thorbis_encrypt_pii_columns, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared; fn_extra holds nothing but a `Layout`, which is dropped with it.
@@ -66,6 +67,7 @@ struct Column {
     plain: (i32, pg_sys::Oid),
     encrypted: i32,
     blind_index: Option<i32>,
+    required: bool,
 }
 
 /// Where a row's values belong.
@@ -82,14 +84,17 @@ impl Layout {
         let malformed = || -> ! { TriggerError::Arguments { table: trigger.table_name() }.raise() };
         let [tenant, key, subject_kind, subject, columns @ ..] = arguments.as_slice() else { malformed() };
         let column = |group: &[&str]| {
-            let [field, name, kind, index] = group else { malformed() };
+            let [field, name, kind, flags] = group else { malformed() };
             Column {
                 field: (*field).into(),
                 name: (*name).into(),
                 kind: Kind::of(kind).unwrap_or_else(|| malformed()),
                 plain: trigger.any_column(name),
                 encrypted: trigger.required_column(&names::encrypted_column(name), ColumnType::Text),
-                blind_index: (*index == "index")
+                required: flags.split(' ').any(|flag| flag == "required"),
+                blind_index: flags
+                    .split(' ')
+                    .any(|flag| flag == "index")
                     .then(|| trigger.required_column(&names::blind_index_column(name), ColumnType::Bytea)),
             }
         };
@@ -160,18 +165,37 @@ impl Row<'_> {
                 PiiError::CiphertextGiven { table, column }.raise();
             }
         }
-        // SAFETY: the type is the column's own.
-        let value = trigger.value(new, column.plain.0).map(|datum| unsafe { written(datum, column.plain.1) });
+        let value = trigger.value(new, column.plain.0).map(|datum| {
+            // SAFETY: the type is the column's own; all that can be encrypted are stored as varlena.
+            unsafe {
+                if pg_sys::toast_raw_datum_size(datum) > functions::MOST_STORED_BYTES {
+                    PiiError::TooLong.raise();
+                }
+                let value = written(datum, column.plain.1);
+                // Padded to its length: the blanks are not part of it.
+                if column.plain.1 == pg_sys::BPCHAROID { value.trim_end_matches(' ').to_owned() } else { value }
+            }
+        });
         match value {
+            None if trigger.is_insert() && !given(column.encrypted) => self.require(column),
             None => self.keep(column),
             Some(value) => {
                 self.changes.push((column.plain.0, None));
                 if is_removal(&value, column.plain.1) {
+                    self.require(column);
                     self.set(column, None, None);
                 } else {
                     self.write(column, &value);
                 }
             }
+        }
+    }
+
+    /// Raises 23502 for a column that must have a value.
+    fn require(&self, column: &Column) {
+        if column.required {
+            let (table, column) = (self.trigger.table_name(), column.name.clone());
+            PiiError::Required { table, column }.raise();
         }
     }
 
@@ -197,7 +221,14 @@ impl Row<'_> {
     /// Nothing was written to the column. A row that got another key, subject or tenant takes its ciphertext along.
     fn keep(&mut self, column: &Column) {
         let moved = self.before.as_ref().is_some_and(|before| *before != self.owner);
-        if !moved || self.trigger.value(self.trigger.new_row(), column.encrypted).is_none() {
+        let envelope = |row| {
+            // SAFETY: `required_column` checked that it is text.
+            let text = |datum| unsafe { with_text(datum, str::to_owned) };
+            self.trigger.value(row, column.encrypted).map(text)
+        };
+        let now = envelope(self.trigger.new_row());
+        // One that was given (by replication, say) is of the new place already.
+        if !moved || now.is_none() || now != envelope(self.trigger.old()) {
             return;
         }
         let value = self.opened(column).unwrap_or_else(|| PiiError::NotDecrypted.raise());

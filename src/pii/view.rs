@@ -6,14 +6,15 @@
 use crate::pg::error::SqlError;
 use crate::pg::function::{guarded, text_datum};
 use crate::pg::trigger::{Firing, Trigger, TriggerError, TriggerRow};
+use crate::pii::error::PiiError;
 use crate::v1_function;
 use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
 use std::ffi::CString;
 
 v1_function!(
-    /// INSTEAD OF INSERT OR UPDATE OR DELETE FOR EACH ROW. Arguments: the table, quoted; its tenant and key columns; the
-    /// number of encrypted columns, these, and then the other columns that can be written.
+    /// INSTEAD OF INSERT OR UPDATE OR DELETE FOR EACH ROW. Arguments: tenant and key column, the number of encrypted
+    /// columns, these, and then the other columns that can be written. The table is the one the view reads.
     thorbis_write_pii_view, pg_finfo_thorbis_write_pii_view, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
@@ -34,7 +35,8 @@ v1_function!(
 
 struct Write<'a> {
     trigger: &'a Trigger<'a>,
-    table: &'a str,
+    /// Qualified and quoted.
+    table: String,
     keys: [&'a str; 2],
     encrypted: Vec<&'a str>,
     plain: Vec<&'a str>,
@@ -62,13 +64,13 @@ impl<'a> Write<'a> {
     fn of(trigger: &'a Trigger<'a>) -> Write<'a> {
         let arguments = trigger.arguments();
         let parsed = match arguments.as_slice() {
-            [table, tenant, key, count, columns @ ..] => {
+            [tenant, key, count, columns @ ..] => {
                 let count = count.parse::<usize>().ok().filter(|count| *count <= columns.len());
-                count.map(|count| (*table, [*tenant, *key], columns.split_at(count)))
+                count.map(|count| ([*tenant, *key], columns.split_at(count)))
             }
             _ => None,
         };
-        let Some((table, keys, (encrypted, plain))) = parsed else {
+        let (Some((keys, (encrypted, plain))), Some(table)) = (parsed, trigger.table_of_view()) else {
             TriggerError::Arguments { table: trigger.table_name() }.raise()
         };
         Write { trigger, table, keys, encrypted: encrypted.to_vec(), plain: plain.to_vec() }
@@ -99,8 +101,34 @@ impl<'a> Write<'a> {
         if assignments.is_empty() {
             return true;
         }
+        if !self.is_as_it_was(&changed) {
+            return false;
+        }
         let condition = self.condition(&mut parameters);
         run(&format!("UPDATE {} SET {} WHERE {condition}", self.table, assignments.join(", ")), &mut parameters)
+    }
+
+    /// Locks the row and compares what is to be changed with what the view showed: a trigger on a view, unlike an UPDATE
+    /// of a table, is not told that somebody else changed the row meanwhile. False when there is no row to change.
+    fn is_as_it_was(&self, changed: &[String]) -> bool {
+        let mut parameters = Parameters::default();
+        let (mut columns, mut places) = (Vec::new(), Vec::new());
+        for name in self.plain.iter().filter(|name| changed.iter().any(|c| c == *name)) {
+            places.push(self.bind(&mut parameters, self.trigger.old(), name));
+            columns.push(quote_identifier(name));
+        }
+        let condition = self.condition(&mut parameters);
+        let same = match columns.as_slice() {
+            [] => "true".to_owned(),
+            // The stored bytes: json has no equality.
+            _ => format!("ROW({}) OPERATOR(pg_catalog.*=) ROW({})", columns.join(", "), places.join(", ")),
+        };
+        let select = format!("SELECT {same} FROM {} WHERE {condition} FOR NO KEY UPDATE", self.table);
+        match first_boolean(&select, &mut parameters) {
+            None => false,
+            Some(true) => true,
+            Some(false) => PiiError::ChangedMeanwhile.raise(),
+        }
     }
 
     fn delete(&self) -> bool {
@@ -136,6 +164,25 @@ impl<'a> Write<'a> {
 
 /// Runs one statement as the caller; whether it touched a row.
 fn run(sql: &str, parameters: &mut Parameters) -> bool {
+    execute(sql, parameters, || ()).is_some()
+}
+
+/// The boolean of the first row of a query, None when there is no row.
+fn first_boolean(sql: &str, parameters: &mut Parameters) -> Option<bool> {
+    execute(sql, parameters, || {
+        let mut null = false;
+        // SAFETY: called while SPI's result, which has a row, is current.
+        let value = unsafe {
+            let table = &*pg_sys::SPI_tuptable;
+            assert_eq!(pg_sys::SPI_gettypeid(table.tupdesc, 1), pg_sys::BOOLOID);
+            pg_sys::SPI_getbinval(*table.vals, table.tupdesc, 1, &mut null)
+        };
+        !null && value.value() != 0
+    })
+}
+
+/// Runs a statement as the caller; what `read` makes of the result when it has, or touched, a row.
+fn execute<R>(sql: &str, parameters: &mut Parameters, read: impl FnOnce() -> R) -> Option<R> {
     let sql = CString::new(sql).expect("SQL text");
     // SAFETY: types, values and nulls have one element a parameter; SPI_finish frees what the statement needed.
     unsafe {
@@ -150,8 +197,8 @@ fn run(sql: &str, parameters: &mut Parameters) -> bool {
             0,
         );
         assert!(code > 0, "a statement of our own runs");
-        let touched = pg_sys::SPI_processed > 0;
+        let result = (pg_sys::SPI_processed > 0).then(read);
         pg_sys::SPI_finish();
-        touched
+        result
     }
 }

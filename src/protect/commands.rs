@@ -32,6 +32,13 @@ fn protect(
     };
     let previous = before.as_ref().map(|entry| &entry.options);
     options.settle(&table.name, previous, |column| registry::new_field(&table, column)).or_raise();
+    // A default of '' stands for no value once the column is encrypted.
+    let requires = |name: &str| {
+        table.column(name).is_some_and(|c| c.not_null && !c.default.as_ref().is_some_and(|d| d.starts_with("''")))
+    };
+    for pii in options.pii.iter_mut().filter(|pii| pii.is_encrypted()) {
+        pii.required |= requires(&pii.column);
+    }
     let resource = match (resource, &before) {
         (Some(resource), _) => resource.to_owned(),
         (None, Some(entry)) => entry.resource.clone(),

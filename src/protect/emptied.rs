@@ -17,7 +17,9 @@ fn value(table: &Table, column: &Column) -> Option<String> {
         (false, ..) => "NULL".into(),
         (true, Some(default), _) => default.clone(),
         (true, None, "json" | "jsonb") => format!("'{{}}'::{data_type}"),
-        (true, None, "text" | "character varying" | "citext") if is_unique(table, column) => {
+        // A shorter type would cut the key off.
+        (true, None, "character varying" | "character") if is_unique(table, column) => return None,
+        (true, None, "text" | "citext") if is_unique(table, column) => {
             let key = table.primary_key.last().map(quote_identifier)?;
             format!("('[erased] ' || t.{key}::text)::{data_type}")
         }

@@ -161,7 +161,11 @@ impl SqlError for ProtectError {
             }
             Self::ViewNameTaken { view, .. } => format!("ALTER TABLE {view} RENAME TO ...; then protect the table again."),
             Self::StillEncrypted { table, .. } => {
-                format!("SELECT thorbis.decrypt_existing({}); writes them back in clear.", quote_literal(table))
+                format!(
+                    "What they are encrypted with, kind, index and subject, cannot change under them. SELECT \
+                     thorbis.decrypt_existing({0}); protect the table anew; SELECT thorbis.encrypt_existing({0});",
+                    quote_literal(table)
+                )
             }
             Self::FixedColumn { .. } => "Leave the tenant column and the primary key out of update_columns.".into(),
             Self::NoId { .. } => "Soft deletion finds rows by tenant and id.".into(),

@@ -19,7 +19,9 @@ pub fn missing(table: &Table, options: &Options) -> Vec<String> {
     let mut statements = schema_usage(table);
     // UPDATE goes by column: the tenant, the keys and the maintained columns are nobody's to change. So does SELECT where
     // there are blind indexes: whoever could compare them could try guesses.
-    let hidden: Vec<String> = options.pii.iter().filter_map(PiiColumn::blind_index).collect();
+    // Those of columns that are indexed no more count too.
+    let old = options.present_companions(&table.columns).filter(|c| c.data_type == "bytea").map(|c| c.name.clone());
+    let hidden: Vec<String> = options.pii.iter().filter_map(PiiColumn::blind_index).chain(old).collect();
     let by_column = |c: Command| c == Command::Update || c == Command::Select && !hidden.is_empty();
     let allowed: Vec<Command> = Command::ALL.into_iter().filter(|c| !by_column(*c) && options.allows(*c)).collect();
     let app = on_relation(&quoted, present, APP, &allowed);

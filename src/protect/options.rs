@@ -3,6 +3,7 @@
 use crate::domain::names;
 use crate::protect::error::ProtectError;
 use crate::protect::personal::{PiiColumn, Subject};
+use crate::protect::table::Column;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -192,6 +193,11 @@ impl Options {
         self.pii.iter().flat_map(PiiColumn::companions)
     }
 
+    /// The columns that hold, or held, ciphertexts and blind indexes, as far as the table has them.
+    pub fn present_companions<'a>(&'a self, columns: &'a [Column]) -> impl Iterator<Item = &'a Column> {
+        columns.iter().filter(|c| self.companions.contains(&c.name))
+    }
+
     /// Fills in what stays as it was when the table was first protected: the name its objects are called after, and the
     /// field that the ciphertexts of a column are bound to, which `new_field` makes. Nobody chooses these: under another
     /// table's field its ciphertexts could be read with this table's permission.
@@ -212,6 +218,7 @@ impl Options {
             if let Some(given) = pii.field.as_ref().filter(|given| !known(given)) {
                 return Err(ProtectError::Options(format!("the field {given:?} is not one of this table")));
             }
+            pii.required |= previous.is_some_and(|o| o.pii.iter().any(|p| p.column == pii.column && p.required));
             let settled = pii.field.take().or_else(|| before(&pii.column)).unwrap_or_else(|| new_field(&pii.column));
             pii.field = Some(settled);
         }

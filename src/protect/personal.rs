@@ -14,6 +14,9 @@ pub struct PiiColumn {
     /// Whether equal values can be found through a blind index.
     pub index: bool,
     pub category: Category,
+    /// The column was NOT NULL before it was encrypted: it still has to have a value.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
     /// What ciphertexts of the column are bound to: its qualified name when it was first protected, kept through
     /// renames.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,15 +76,17 @@ impl<'de> Deserialize<'de> for PiiColumn {
             #[serde(default)]
             category: Category,
             #[serde(default)]
+            required: bool,
+            #[serde(default)]
             field: Option<String>,
         }
         let written = match serde_json::Value::deserialize(deserializer)? {
             serde_json::Value::String(column) => serde_json::json!({ "column": column }),
             other => other,
         };
-        let Written { column, method, kind, index, category, field } =
+        let Written { column, method, kind, index, category, required, field } =
             serde_json::from_value(written).map_err(D::Error::custom)?;
-        Ok(PiiColumn { column, method, kind, index, category, field })
+        Ok(PiiColumn { column, method, kind, index, category, required, field })
     }
 }
 

@@ -42,6 +42,10 @@ pub fn check(table: &Table, options: &Options) -> Result<(), ProtectError> {
             }
         }
     }
+    if options.encrypted().next().is_some() && table.has_children() {
+        let reason = "columns of a table with inheritance children cannot be encrypted: triggers are not inherited";
+        return Err(ProtectError::Options(reason.into()));
+    }
     if options.subject.is_some() {
         emptied::check(table, options)?;
     }
@@ -62,9 +66,10 @@ pub fn check(table: &Table, options: &Options) -> Result<(), ProtectError> {
     Ok(())
 }
 
-/// `character varying(20)` is one of `character varying`.
+/// `character varying(20)` is one of `character varying`, and citext is citext in whichever schema it is.
 fn base_type(data_type: &str) -> &str {
-    data_type.split('(').next().unwrap_or(data_type)
+    let base = data_type.split('(').next().unwrap_or(data_type);
+    if base.ends_with(".citext") { "citext" } else { base }
 }
 
 /// The columns, checks and indexes that are missing.
@@ -96,33 +101,19 @@ fn check_name(table: &Table, options: &Options, pii: &PiiColumn) -> String {
     names::derived("", options.base(&table.name), &format!("_{}_check", pii.encrypted()))
 }
 
-/// Whatever becomes of the trigger, no clear value is stored. A column that had to have a value still has to.
+/// Whatever becomes of the trigger, no clear value is stored.
 fn check_constraint(table: &Table, options: &Options, pii: &PiiColumn) -> Vec<String> {
     let name = check_name(table, options, pii);
     if constraint(table, &name).is_some() {
         return vec![];
     }
     let (quoted, plain) = (table.quoted(), quote_identifier(&pii.column));
-    let required = table.column(&pii.column).is_some_and(|c| c.not_null);
-    let encrypted = quote_identifier(pii.encrypted());
-    let also = if required { format!(" AND {encrypted} IS NOT NULL") } else { String::new() };
     // Rows in clear stay until thorbis.encrypt_existing().
     let later = if table.has_rows(&format!("{plain} IS NOT NULL")) { " NOT VALID" } else { "" };
-    let name = quote_identifier(name);
+    let required = table.column(&pii.column).is_some_and(|c| c.not_null);
     let drop = required.then(|| format!("ALTER TABLE {quoted} ALTER COLUMN {plain} DROP NOT NULL"));
-    let add = format!("ALTER TABLE {quoted} ADD CONSTRAINT {name} CHECK ({plain} IS NULL{also}){later}");
+    let add = format!("ALTER TABLE {quoted} ADD CONSTRAINT {} CHECK ({plain} IS NULL){later}", quote_identifier(name));
     drop.into_iter().chain([add]).collect()
-}
-
-/// The columns that were NOT NULL before they were encrypted.
-pub fn required(table: &Table, options: &Options) -> Vec<String> {
-    let is_required = |pii: &&PiiColumn| {
-        let find = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1 AND conname = $2";
-        let name = check_name(table, options, pii);
-        let found: Option<String> = query_one(find, &[table.oid.into(), name.into()], |row| column(row, 1));
-        found.is_some_and(|check| check.contains("IS NOT NULL"))
-    };
-    options.encrypted().filter(is_required).map(|pii| pii.column.clone()).collect()
 }
 
 /// Whether a constraint exists, and is valid.
@@ -182,9 +173,10 @@ pub fn trigger(table: &Table, options: &Options) -> Result<Option<(String, Strin
         options.subject.as_ref().map_or([String::new(), String::new()], |s| [s.kind.clone(), s.column.clone()]),
     );
     for pii in options.encrypted() {
-        let index = if pii.index { "index" } else { "" };
+        let flags = [(pii.index, "index"), (pii.required, "required")];
+        let flags: Vec<&str> = flags.into_iter().filter_map(|(set, flag)| set.then_some(flag)).collect();
         let field = pii.field.clone().unwrap_or_default();
-        arguments.extend([field, pii.column.clone(), pii.kind.name().into(), index.into()]);
+        arguments.extend([field, pii.column.clone(), pii.kind.name().into(), flags.join(" ")]);
     }
     // The document's name of the function, where the document has one.
     let document = table.schema == "shared" && table.name == "customers";

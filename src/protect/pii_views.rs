@@ -70,7 +70,14 @@ fn shown(table: &Table, options: &Options) -> Vec<Column> {
         Some(_) => {}
         None => {
             let name = options.tenant_column.clone();
-            columns.push(Column { name, data_type: "uuid".into(), not_null: true, default, generated: false });
+            columns.push(Column {
+                name,
+                data_type: "uuid".into(),
+                not_null: true,
+                default,
+                generated: false,
+                identity: false,
+            });
         }
     }
     columns
@@ -215,8 +222,8 @@ fn write_trigger(
     existing: Option<pg_sys::Oid>,
 ) -> Vec<String> {
     let (sealed, plain): (Vec<&Column>, Vec<&Column>) =
-        columns.iter().filter(|c| !c.generated).partition(|c| encrypted(options, &c.name).is_some());
-    let mut arguments = vec![table.quoted(), options.tenant_column.clone(), key.to_owned(), sealed.len().to_string()];
+        columns.iter().filter(|c| !c.generated && !c.identity).partition(|c| encrypted(options, &c.name).is_some());
+    let mut arguments = vec![options.tenant_column.clone(), key.to_owned(), sealed.len().to_string()];
     arguments.extend(sealed.into_iter().chain(plain).map(|c| c.name.clone()));
     let arguments: Vec<String> = arguments.iter().map(quote_literal).collect();
     let name = names::derived("write_", options.base(&table.name), "_pii");

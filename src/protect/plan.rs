@@ -125,6 +125,17 @@ impl Plan {
         let still =
             |pii: &&PiiColumn| options.encrypted().any(|now| now.column == pii.column && now.field == pii.field);
         let ended: Vec<&PiiColumn> = previous.encrypted().filter(|pii| !still(pii)).collect();
+        let changed = |now: &&PiiColumn| {
+            let before = previous.encrypted().find(|before| before.field == now.field);
+            before.is_some_and(|before| {
+                before.kind != now.kind || !before.index && now.index || previous.subject != options.subject
+            })
+        };
+        let changed: Vec<&PiiColumn> = options.encrypted().filter(changed).collect();
+        if pii::has_encrypted_rows(table, &changed) {
+            let column = changed[0].column.clone();
+            return Err(ProtectError::StillEncrypted { table: table.quoted(), column });
+        }
         if pii::has_encrypted_rows(table, &ended) {
             let column = ended[0].column.clone();
             return Err(ProtectError::StillEncrypted { table: table.quoted(), column });

@@ -1,5 +1,9 @@
 //! A table as the catalog describes it.
 
+use crate::access::invalidation;
+use crate::deploy::engine::OWNER;
+use crate::pg::identity::{self, ActingAs};
+use crate::pg::settings_scope::SettingsScope;
 use crate::pg::sql::{column, optional, query, query_one};
 use crate::protect::error::ProtectError;
 use pgrx::pg_sys;
@@ -21,6 +25,7 @@ pub struct Column {
     pub not_null: bool,
     pub default: Option<String>,
     pub generated: bool,
+    pub identity: bool,
 }
 
 impl Table {
@@ -89,9 +94,16 @@ impl Table {
 
     /// As the table's owner, with nothing more than its rights: the name could stand for a view of theirs by now.
     pub fn has_rows(&self, condition: &str) -> bool {
-        let owner = crate::access::invalidation::owner_of(self.oid).unwrap_or(pg_sys::InvalidOid);
-        let _identity = crate::pg::identity::ActingAs::untrusted_owner(owner);
-        crate::pg::sql::exists(&format!("SELECT 1 FROM {} WHERE {condition} LIMIT 1", self.quoted()), &[])
+        let rows = format!("SELECT 1 FROM {} WHERE {condition} LIMIT 1", self.quoted());
+        as_owner(self.oid, || crate::pg::sql::exists(&rows, &[]))
+    }
+
+    /// Whether other tables inherit from this one. Partitions do not count.
+    pub fn has_children(&self) -> bool {
+        crate::pg::sql::exists(
+            "SELECT 1 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1 AND NOT c.relispartition",
+            &[self.oid.into()],
+        )
     }
 
     /// All partitions beneath a partitioned table and all children of an inheritance parent, at any depth.
@@ -105,6 +117,19 @@ impl Table {
             |row| (column(row, 1), column(row, 2)),
         )
     }
+}
+
+/// Runs `body` as the owner of a table, with names resolving to PostgreSQL's own. Of an owner who is not ours nothing
+/// outlives the statement: the table may have triggers and types of theirs.
+pub fn as_owner<R>(table: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
+    let owner = invalidation::owner_of(table).unwrap_or(pg_sys::InvalidOid);
+    let _path = SettingsScope::pinned_path();
+    let _identity = if identity::role_oid(OWNER) == Some(owner) {
+        ActingAs::owner(owner)
+    } else {
+        ActingAs::untrusted_owner(owner)
+    };
+    body()
 }
 
 /// The quoted, qualified name of a relation that exists.
@@ -122,7 +147,7 @@ pub fn qualified_name(oid: pg_sys::Oid) -> String {
 pub fn columns(oid: pg_sys::Oid) -> Vec<Column> {
     query(
         "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-                pg_get_expr(d.adbin, d.adrelid), a.attgenerated <> ''
+                pg_get_expr(d.adbin, d.adrelid), a.attgenerated <> '', a.attidentity <> ''
            FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
           WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         &[oid.into()],
@@ -132,6 +157,7 @@ pub fn columns(oid: pg_sys::Oid) -> Vec<Column> {
             not_null: column(row, 3),
             default: optional(row, 4),
             generated: column(row, 5),
+            identity: column(row, 6),
         },
     )
 }

@@ -23,7 +23,7 @@ CREATE TABLE gdpr.retention_policies (
         FOREIGN KEY (tenant_id, updated_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT retention_policies_table_name_check CHECK (btrim(table_name) <> ''),
     CONSTRAINT retention_policies_timestamp_column_check CHECK (btrim(timestamp_column) <> ''),
-    CONSTRAINT retention_policies_period_check CHECK (period >= interval '1 day'),
+    CONSTRAINT retention_policies_period_check CHECK (period BETWEEN interval '1 day' AND interval '1000 years'),
     CONSTRAINT retention_policies_action_check CHECK (action IN ('delete', 'erase_subject')),
     CONSTRAINT retention_policies_basis_check CHECK (btrim(basis) <> '')
 );

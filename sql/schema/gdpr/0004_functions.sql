@@ -162,8 +162,8 @@ BEGIN
         action := policy.action;
         rows_affected := 0;
         error_code := NULL;
-        cutoff := now() - policy.period;
         BEGIN
+            cutoff := now() - policy.period;
             SELECT t.subject_kind, t.due INTO STRICT target
             FROM gdpr.get_retention_target(policy.table_name, policy.timestamp_column, policy.action) t;
             IF dry_run THEN
