@@ -1,5 +1,5 @@
-//! Keys, indexes and counters tell nothing about another tenant (spec/security section A3). Constraints are checked
-//! behind row security: only their columns keep tenants apart.
+//! Keys, indexes and counters tell nothing about another tenant. Constraints are checked behind row security: only their
+//! columns keep tenants apart.
 
 use postgres::error::DbError;
 use thorbis_tests::{A, B, Database, Session, assert_sqlstate, assert_sqlstate_in, db_error, in_context, ok, one};

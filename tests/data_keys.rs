@@ -1,5 +1,6 @@
 //! Data keys that are made and rolled back, and that several sessions need at once: nothing becomes unreadable.
 
+use thorbis_tests::people::{unreadable_in, with_customer};
 use thorbis_tests::personal::TABLES;
 use thorbis_tests::{A, Database, as_owner, in_context, ok, one, set_local, until};
 use uuid::Uuid;
@@ -158,4 +159,39 @@ fn many_sessions_at_once_end_up_readable() {
     let sql = "SELECT count(body), count(DISTINCT (customer_id, body)) FROM crm.notes_pii";
     let row = as_owner(&db, &A, |tx| tx.query_one(sql, &[]));
     assert_eq!((row.get(0), row.get(1)), (80_i64, 80_i64));
+}
+
+/// The indexes by which keys are found get other numbers: a session that has found some keeps finding them.
+#[test]
+fn rebuilt_indexes_of_the_keys_are_found_by_open_sessions() {
+    let db = with_customer();
+    let mut app = db.app();
+    let work = |app: &mut postgres::Client, email: &str| {
+        ok(in_context(app, A.id, A.owner, |tx| {
+            let found = "SELECT thorbis.find_customer_by_email('CARLA@aaaaaaaa.example')";
+            assert_eq!(one::<Uuid>(tx, found, &[]), A.customer);
+            let read = "SELECT count(email) FROM shared.customers_pii";
+            let before: i64 = one(tx, read, &[]);
+            tx.execute("INSERT INTO shared.customers (email, first_name, last_name) VALUES ($1, 'R', 'R')", &[&email])?;
+            assert_eq!(one::<i64>(tx, read, &[]), before + 1);
+            let export = "SELECT gdpr.export_subject($1)::text LIKE '%carla@aaaaaaaa.example%'";
+            assert!(one::<bool>(tx, export, &[&A.customer]));
+            Ok(())
+        }))
+    };
+    work(&mut app, "before@reindex.example");
+    for reindex in [
+        "REINDEX TABLE CONCURRENTLY thorbis.data_keys",
+        "REINDEX INDEX CONCURRENTLY thorbis.data_keys_pkey",
+        "REINDEX TABLE thorbis.data_keys",
+        "VACUUM FULL thorbis.data_keys",
+    ] {
+        ok(db.superuser().batch_execute(reindex));
+        work(&mut app, &format!("{}@reindex.example", reindex.replace(' ', "-")));
+    }
+    ok(db.superuser().batch_execute("REINDEX TABLE CONCURRENTLY thorbis.data_keys"));
+    ok(in_context(&mut app, A.id, A.owner, |tx| {
+        tx.execute("SELECT * FROM gdpr.erase_subject($1, false)", &[&A.customer])
+    }));
+    assert!(unreadable_in(&db, &mut app, &A, A.customer));
 }

@@ -4,10 +4,12 @@
 use postgres::Client;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use thorbis_tests::keyring::Kept;
 use thorbis_tests::listing::{assert_same, rows as listing};
 use thorbis_tests::people::{SECRETS, erase, refused, steps, unreadable_in, with_customer};
 use thorbis_tests::personal::give;
-use thorbis_tests::{A, B, Database, as_owner, assert_sqlstate, in_context, ok, one, set_local};
+use thorbis_tests::{A, B, Database, Keyring, KeyringFile, as_owner, assert_sqlstate, in_context, ok, one, set_local};
 use uuid::Uuid;
 
 #[test]
@@ -318,4 +320,75 @@ fn erasure_runs_no_code_of_a_table_owner_as_anybody_else() {
     let who: Vec<String> = who.iter().map(|row| row.get(0)).collect();
     assert!(who.iter().all(|role| *role == owner), "{who:?}");
     assert_eq!(one::<i64>(&mut db.superuser(), "SELECT count(body) FROM evil.notes", &[]), 0);
+}
+
+/// Two records of one person, merged by the business: whoever asks for their data, or to be forgotten, means both.
+#[test]
+fn merged_duplicates_are_exported_and_erased_with_the_person() {
+    let db = with_customer();
+    let insert = "INSERT INTO shared.customers (email, first_name, last_name, merged_into_id) VALUES ($1, 'Dup', 'Licate', $2) RETURNING id";
+    let mut merged_into = A.customer;
+    let mut duplicates = Vec::new();
+    for email in ["second@merged.example", "third@merged.example"] {
+        merged_into = as_owner(&db, &A, |tx| {
+            let id: Uuid = one(tx, insert, &[&email, &merged_into]);
+            tx.execute(
+                "INSERT INTO crm.notes (customer_id, body) VALUES ($1, $2)",
+                &[&id, &format!("note of {email}")],
+            )?;
+            Ok(id)
+        });
+        duplicates.push(merged_into);
+    }
+    let export: Value = as_owner(&db, &A, |tx| Ok(one(tx, "SELECT gdpr.export_subject($1)", &[&A.customer])));
+    let text = export.to_string();
+    for secret in ["carla@aaaaaaaa.example", "\"second@merged.example\"", "note of third@merged.example"] {
+        assert!(text.contains(secret), "{secret} is missing");
+    }
+    assert_eq!(export["tables"]["shared.customers"].as_array().map(Vec::len), Some(3));
+    let steps = erase(&db, &A, A.customer);
+    assert!(!steps.is_empty());
+    for person in [A.customer, duplicates[0], duplicates[1]] {
+        assert!(unreadable_in(&db, &mut db.app(), &A, person));
+        let keys = "SELECT count(*) FROM thorbis.data_keys WHERE subject_id = $1";
+        assert_eq!(one::<i64>(&mut db.superuser(), keys, &[&person]), 0);
+    }
+    let left = "SELECT count(*) FROM shared.customers WHERE first_name = 'Dup' OR last_name = 'Licate'";
+    assert_eq!(one::<i64>(&mut db.superuser(), left, &[]), 0);
+    let bodies = as_owner(&db, &A, |tx| tx.query("SELECT body FROM crm.notes_pii WHERE body IS NOT NULL", &[]));
+    assert_eq!(bodies.iter().map(|row| row.get(0)).collect::<Vec<&str>>(), ["somebody else"]);
+    assert!(erase(&db, &A, A.customer).is_empty(), "again");
+    let left = as_owner(&db, &A, |tx| {
+        Ok(thorbis_tests::people::steps(
+            tx,
+            &format!("gdpr.residue_scan('{}', '{{merged.example,Licate}}')", A.customer),
+        ))
+    });
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A duty to erase does not wait for a key that was lost: destroying needs none.
+#[test]
+fn erasure_works_without_a_keyring_and_says_what_it_could_not_do() {
+    let db = with_customer();
+    let ring = Keyring::of_the_cluster(&mut db.superuser());
+    let kept = Kept { file: KeyringFile::new(db.cluster(), &ring), db, ring };
+    kept.file.assign_to(&kept.db.name);
+    kept.file.sh("rm \"$FILE\"");
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = said.clone();
+    let mut config = kept.db.cluster().config(&kept.db.name, "app_login");
+    config.notice_callback(move |notice| heard.lock().expect("nobody panics").push(notice.message().to_owned()));
+    let mut app = config.connect(postgres::NoTls).expect("the application connects");
+    let steps = ok(in_context(&mut app, A.id, A.owner, |tx| {
+        Ok(thorbis_tests::people::steps(tx, &format!("gdpr.erase_subject('{}', false)", A.customer)))
+    }));
+    assert!(steps.contains(&("thorbis.data_keys".into(), "destroy key".into())), "{steps:?}");
+    let said = said.lock().expect("nobody panics").join("\n");
+    assert!(said.contains("were not looked for") && said.contains(&kept.file.path), "{said}");
+    let keys = "SELECT count(*) FROM thorbis.data_keys WHERE subject_id = $1";
+    assert_eq!(one::<i64>(&mut kept.db.superuser(), keys, &[&A.customer]), 0);
+    kept.file.write(&kept.ring);
+    assert!(unreadable_in(&kept.db, &mut kept.db.app(), &A, A.customer));
+    kept.works();
 }

@@ -5,7 +5,9 @@ use postgres::Client;
 use serde_json::Value;
 use thorbis_tests::listing::{assert_same, objects};
 use thorbis_tests::notes::{NOTES_OPTIONS, call, errors, notes_in_clear, rows, statements};
-use thorbis_tests::{A, Dump, Keyring, KeyringFile, as_owner, assert_sqlstate, findings, in_context, ok, one};
+use thorbis_tests::{
+    A, Database, Dump, Keyring, KeyringFile, as_owner, assert_sqlstate, findings, in_context, ok, one,
+};
 
 #[test]
 fn rows_in_clear_are_reported_and_encrypted_once() {
@@ -156,6 +158,81 @@ fn columns_added_later_come_into_the_views() {
     });
     assert_eq!((row.get(0), row.get(1)), ("good", 5));
     assert_eq!(errors(&mut client), Vec::<String>::new());
+}
+
+/// The views are made anew when another column of the table is encrypted: they would go on showing what is empty.
+#[test]
+fn column_that_is_encrypted_later_is_shown_and_masked() {
+    let db = Database::new();
+    let mut client = db.superuser();
+    ok(client.batch_execute(
+        "CREATE SCHEMA crm AUTHORIZATION thorbis_owner;
+         CREATE TABLE crm.pairs (tenant_id uuid, id integer, a text, b text, PRIMARY KEY (tenant_id, id));
+         ALTER TABLE crm.pairs OWNER TO thorbis_owner",
+    ));
+    let first = r#"{"pii": ["a", {"column": "b", "method": "clear"}]}"#;
+    ok(client.batch_execute(&call("crm.pairs", first, false)));
+    for relation in ["crm.pairs", "crm.pairs_pii"] {
+        let insert = format!("INSERT INTO {relation} SELECT get_current_tenant_id(), $1, 'of a', 'of b'");
+        let id = relation.len() as i32;
+        as_owner(&db, &A, |tx| tx.execute(&insert, &[&id]));
+    }
+    let shown = |relation: &str| -> Vec<(Option<String>, Option<String>)> {
+        let sql = format!("SELECT a, b FROM {relation} ORDER BY id");
+        as_owner(&db, &A, |tx| tx.query(&sql, &[])).iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let row = |a: &str, b: &str| (Some(a.to_owned()), Some(b.to_owned()));
+    assert_eq!(shown("crm.pairs_masked"), vec![row("***", "of b"); 2]);
+    let second = call("crm.pairs", r#"{"pii": ["a", "b"]}"#, false);
+    ok(client.batch_execute(&second));
+    assert_eq!(one::<i64>(&mut client, "SELECT thorbis.encrypt_existing('crm.pairs')", &[]), 2);
+    assert_eq!(shown("crm.pairs_pii"), vec![row("of a", "of b"); 2]);
+    assert_eq!(shown("crm.pairs_masked"), vec![row("***", "***"); 2]);
+    assert_eq!(shown("crm.pairs"), vec![(None, None); 2]);
+    as_owner(&db, &A, |tx| tx.execute("UPDATE crm.pairs_pii SET b = 'new'", &[]));
+    assert_eq!(shown("crm.pairs_pii"), vec![row("of a", "new"); 2]);
+    assert_eq!(statements(&mut client, &second), Vec::<String>::new());
+    assert_eq!(errors(&mut client), Vec::<String>::new());
+}
+
+/// On the way back a column that had to have a value has to again, and nobody is asked to classify what encryption left.
+#[test]
+fn decrypted_table_requires_what_it_required_and_is_classified() {
+    for name in ["secret".to_owned(), "s".repeat(60)] {
+        let db = Database::new();
+        let mut client = db.superuser();
+        ok(client.batch_execute(&format!(
+            "CREATE SCHEMA crm AUTHORIZATION thorbis_owner;
+             CREATE TABLE crm.cards (tenant_id uuid, id uuid DEFAULT gen_random_uuid(), {name} text NOT NULL, o{} text,
+                                     PRIMARY KEY (tenant_id, id));
+             ALTER TABLE crm.cards OWNER TO thorbis_owner",
+            &name[1..]
+        )));
+        let required = "SELECT string_agg(attnotnull::text, ' ' ORDER BY attnum) FROM pg_attribute
+                         WHERE attrelid = 'crm.cards'::regclass AND attnum IN (3, 4)";
+        let gaps = |client: &mut Client| {
+            assert_eq!(one::<i64>(client, "SELECT count(*) FROM gdpr.v_pii_coverage_gaps", &[]), 0, "gaps of {name}");
+            let findings = ok(findings(client)).into_iter().filter(|f| f.code == "unclassified_column");
+            assert_eq!(findings.map(|f| f.object).collect::<Vec<_>>(), Vec::<String>::new());
+        };
+        let options = format!(r#"{{"pii": [{{"column": "{name}", "index": true}}, "o{}"]}}"#, &name[1..]);
+        for round in ["first", "second"] {
+            ok(client.batch_execute(&call("crm.cards", &options, false)));
+            ok(client.batch_execute("SELECT thorbis.encrypt_existing('crm.cards')"));
+            let insert = format!("INSERT INTO crm.cards ({name}) VALUES ($1)");
+            as_owner(&db, &A, |tx| tx.execute(&insert, &[&round]));
+            gaps(&mut client);
+            ok(client.batch_execute("SELECT thorbis.decrypt_existing('crm.cards')"));
+            assert_eq!(one::<String>(&mut client, required, &[]), "true false", "{round}");
+            gaps(&mut client);
+            let values = format!("SELECT string_agg({name}, ' ' ORDER BY {name}) FROM crm.cards");
+            let expected = if round == "first" { "first" } else { "first second" };
+            assert_eq!(one::<String>(&mut client, &values, &[]), expected);
+        }
+        // Another column that looks like one is not taken for it.
+        ok(client.batch_execute("ALTER TABLE crm.cards ADD COLUMN other_encrypted text"));
+        assert_eq!(one::<i64>(&mut client, "SELECT count(*) FROM gdpr.v_pii_coverage_gaps", &[]), 1);
+    }
 }
 
 // --- dump and restore

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use thorbis_tests::people::{SECRETS, erase, refused, steps, unreadable_in, with_customer};
 use thorbis_tests::personal::give;
-use thorbis_tests::{A, B, Tenant, as_owner, in_context, ok, one};
+use thorbis_tests::{A, B, Tenant, as_owner, assert_sqlstate, in_context, ok, one};
 use uuid::Uuid;
 
 /// Rows about the person in a table, as the options say it: written down here a second time, to compare.
@@ -176,4 +176,32 @@ fn scan_finds_copies_in_clear_before_and_unreadable_ones_after() {
     ok(superuser.execute("UPDATE restaurants.menu_items SET description = NULL WHERE tenant_id = $1", &[&A.id]));
     ok(superuser.execute("UPDATE crm.notes SET free = NULL WHERE tenant_id = $1", &[&A.id]));
     assert_eq!(scan("'carla@aaaaaaaa.example', NULL, '', ' '"), BTreeSet::new(), "B's copies are not A's to see");
+}
+
+/// Whoever could enter an erasure could keep a person from being erased, or have them erased after a restore.
+#[test]
+fn log_of_erasures_is_written_by_erasures_alone() {
+    let db = with_customer();
+    for action in ["create", "update", "delete", "admin", "erase"] {
+        give(&db, &A, "gdpr", action);
+    }
+    let insert =
+        "INSERT INTO gdpr.erasures (subject_kind, subject_id, counts) VALUES ('customer', gen_random_uuid(), '{}')";
+    for user in [A.owner, A.employee] {
+        for attack in [
+            insert,
+            "INSERT INTO gdpr.erasures (tenant_id, subject_kind, subject_id) SELECT tenant_id, subject_kind, subject_id FROM gdpr.erasures",
+            "UPDATE gdpr.erasures SET at = now()",
+            "DELETE FROM gdpr.erasures",
+            "TRUNCATE gdpr.erasures",
+            "COPY gdpr.erasures (subject_kind, subject_id) FROM STDIN",
+            "SELECT thorbis.import_rows('gdpr.erasures', '[{\"subject_kind\": \"customer\"}]')",
+        ] {
+            let attempt = in_context(&mut db.app(), A.id, user, |tx| tx.batch_execute(attack));
+            assert_sqlstate(attempt, "42501");
+        }
+    }
+    assert!(!erase(&db, &A, A.customer).is_empty());
+    let logged = "SELECT count(*) FROM gdpr.erasures WHERE tenant_id = $1 AND subject_id = $2";
+    assert_eq!(one::<i64>(&mut db.superuser(), logged, &[&A.id, &A.customer]), 1);
 }

@@ -1,7 +1,7 @@
 //! The keyring fails closed: without it personal data is neither read nor written, the error says what is wrong and
-//! shows no key, and everything else works on. Who may set it, and what becomes of changes. Rotation is in rotation.rs.
+//! shows no key, and everything else works on. Who may set it, and what becomes of changes. What is said about it is in
+//! keyring_status.rs, rotation in rotation.rs.
 
-use postgres::Client;
 use postgres::error::DbError;
 use std::collections::BTreeMap;
 use std::os::unix::fs::chown;
@@ -238,30 +238,12 @@ fn other_key_under_the_same_id() {
     let kept = Kept::in_a_new_database();
     kept.file.write(&Keyring::new(&mut kept.db.superuser(), "dev-1"));
     for sql in USES {
-        let error = db_error(kept.uses(&mut kept.db.app(), sql));
-        assert_ne!(error.code().code(), "XX000", "{sql}: {}", error.message());
+        let error = assert_sqlstate(kept.uses(&mut kept.db.app(), sql), "22000");
         keeps_quiet(&kept, &error);
     }
     works_elsewhere(&kept);
     kept.file.write(&kept.ring);
     kept.works();
-}
-
-/// The doctor asks what every use would.
-#[test]
-fn doctor_reports_an_unusable_keyring() {
-    let kept = Kept::in_a_new_database();
-    let keyring = |client: &mut Client| -> Vec<String> {
-        let findings = ok(thorbis_tests::findings(client)).into_iter().filter(|f| f.code == "keyring");
-        findings.map(|f| format!("{} {}", f.severity, f.detail)).collect()
-    };
-    assert_eq!(keyring(&mut kept.db.superuser()), Vec::<String>::new());
-    for (damage, says) in [("chmod 644", "others"), ("rm", "does not exist")] {
-        kept.file.sh(&format!("{damage} \"$FILE\""));
-        let found = keyring(&mut kept.db.superuser());
-        assert_eq!(found.len(), 1, "{damage}");
-        assert!(found[0].starts_with("error ") && found[0].contains(says), "{found:?}");
-    }
 }
 
 // --- who may set it
@@ -345,26 +327,6 @@ fn application_may_neither_rotate_nor_look_at_keys() {
 }
 
 // --- changes
-
-#[test]
-fn status_counts_data_keys_and_shows_no_key() {
-    let mut kept = Kept::in_a_new_database();
-    let mut superuser = kept.db.superuser();
-    let count = |client: &mut Client, id: &str| -> i64 {
-        one(client, "SELECT count(*) FROM thorbis.data_keys WHERE keyring_key = $1", &[&id])
-    };
-    let old = count(&mut superuser, "dev-1");
-    assert!(old >= 4);
-    assert_eq!(status(&mut superuser), BTreeMap::from([("dev-1".into(), ("active".into(), old))]));
-    kept.ring.add(&mut superuser, "k2");
-    kept.file.write(&kept.ring);
-    ok(kept.uses(&mut kept.db.app(), USES[6]));
-    let expected = [("dev-1", "available", old), ("k2", "active", 1)];
-    assert_eq!(status(&mut superuser), expected.map(|(id, state, keys)| (id.into(), (state.into(), keys))).into());
-    let text: String = one(&mut superuser, "SELECT string_agg(s::text, ' ') FROM thorbis.keyring_status() s", &[]);
-    assert!(text.contains(&kept.file.path), "{text}");
-    assert!(kept.ring.keys.values().all(|key| !text.contains(key.as_str())));
-}
 
 #[test]
 fn replaced_file_counts_in_open_sessions() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::io::Write;
-use thorbis_tests::personal::{TABLES, execute, insert, keeps_quiet_about, read, some, stored};
+use thorbis_tests::personal::{TABLES, execute, give, insert, keeps_quiet_about, read, some, stored};
 use thorbis_tests::{A, B, Database, as_owner, assert_sqlstate, in_context, ok, one};
 use uuid::Uuid;
 
@@ -269,4 +269,31 @@ fn row_whose_id_changes_stays_readable() {
         assert_eq!(ok(db.superuser().execute(&update, &[&new, &old])), 1);
         assert_eq!(read(&db, table, old), (some("moved@id.example"), some("+1 555 0112")));
     }
+}
+
+/// Whoever may write and not read would learn from a ciphertext that stays whether a guess was right.
+#[test]
+fn writing_the_same_value_again_gives_another_ciphertext() {
+    let db = Database::new();
+    give(&db, &A, "customers", "update");
+    let ciphertexts = "SELECT email_encrypted, phone_encrypted FROM shared.customers WHERE id = $1";
+    let write = |set: &str| -> [String; 2] {
+        let update = format!("UPDATE shared.customers SET {set} WHERE id = $1");
+        let row = in_context(&mut db.app(), A.id, A.employee, |tx| {
+            assert_eq!(tx.execute(&update, &[&A.customer])?, 1);
+            tx.query_one(ciphertexts, &[&A.customer])
+        });
+        let row = ok(row);
+        [row.get(0), row.get(1)]
+    };
+    let before = write("email = 'guess@again.example', phone = '+1 555 0114'");
+    for same in
+        ["email = 'guess@again.example', phone = '+1 555 0114'", "email = 'GUESS@again.example', phone = '+15550114'"]
+    {
+        let after = write(same);
+        assert!(after[0] != before[0] && after[1] != before[1], "{same}");
+    }
+    // What is not written stays as it is.
+    let kept = write("first_name = 'Carlotta'");
+    assert_eq!(write("email = NULL, phone = NULL"), kept);
 }

@@ -1,5 +1,5 @@
-//! The rules inside one tenant and the attacks of spec/security section A2: what a policy added, forgotten or bypassed
-//! by somebody must not open, and what each of the document's named policies lets through.
+//! The rules inside one tenant and attacks on policies: what one added, forgotten or bypassed by somebody must not open,
+//! and what each of the named policies lets through.
 
 use postgres::Client;
 use thorbis_tests::{A, B, Database, Session, assert_sqlstate, assert_sqlstate_in, in_context, ok, one, tenant_tables};

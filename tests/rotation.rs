@@ -3,7 +3,7 @@
 use postgres::{Client, Transaction};
 use std::collections::BTreeMap;
 use thorbis_tests::keyring::{Kept, status};
-use thorbis_tests::{A, B, assert_sqlstate, assert_sqlstate_in, in_context, ok, one, sqlstate, until};
+use thorbis_tests::{A, B, assert_sqlstate, assert_sqlstate_in, in_context, ok, one, set_local, sqlstate, until};
 
 /// 60 more customers of each tenant, so that there is something to rotate.
 fn with_people(kept: &Kept) -> i64 {
@@ -154,6 +154,35 @@ fn rotation_within_a_transaction_and_odd_batches_are_refused() {
     for batch in ["0", "-1", "NULL", "2147483647"] {
         let refused = superuser.batch_execute(&format!("CALL thorbis.rotate_keys({batch})"));
         assert_sqlstate_in(refused, &["22023", "22004"]);
+    }
+    kept.works();
+}
+
+/// A data key that is not committed yet is seen by no batch: the end of the rotation waits for it, and not for ever.
+#[test]
+fn rotation_ends_after_writers_that_began_under_the_old_key() {
+    let mut kept = Kept::in_a_new_database();
+    let (mut writer, mut superuser) = (kept.db.app(), kept.db.superuser());
+    let insert =
+        "INSERT INTO shared.customers (email, first_name, last_name) VALUES ('late@rotate.example', 'W', 'Late')";
+    ok(writer.batch_execute(&format!("BEGIN; {}; {insert}", set_local(A.id, A.owner))));
+    kept.ring.add(&mut superuser, "k2");
+    kept.file.write(&kept.ring);
+    assert_sqlstate(superuser.batch_execute("CALL thorbis.rotate_keys()"), "55P03");
+    assert_eq!(rotations(&mut superuser)[..2], [1, 0], "it is not finished");
+    // Others write on meanwhile.
+    kept.works();
+    ok(writer.batch_execute("COMMIT"));
+    assert_eq!(status(&mut superuser)["dev-1"].1, 1, "the writer's");
+    ok(superuser.batch_execute("CALL thorbis.rotate_keys()"));
+    kept.ring.keys.remove("dev-1");
+    kept.file.write(&kept.ring);
+    assert_eq!(status(&mut superuser).keys().collect::<Vec<_>>(), ["k2"]);
+    for session in [&mut writer, &mut kept.db.app()] {
+        let read = "SELECT email FROM shared.customers_pii ORDER BY last_name = 'Late', email";
+        let emails = ok(in_context(session, A.id, A.owner, |tx| tx.query(read, &[])));
+        let emails: Vec<&str> = emails.iter().map(|row| row.get(0)).collect();
+        assert_eq!(emails, ["carla@aaaaaaaa.example", "rita@aaaaaaaa.example", "late@rotate.example"]);
     }
     kept.works();
 }

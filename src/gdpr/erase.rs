@@ -9,6 +9,7 @@ use crate::gdpr::error::GdprError;
 use crate::gdpr::residue;
 use crate::pg::error::SqlError;
 use crate::pg::identity::ActingAs;
+use crate::pg::raw;
 use crate::pg::sql::{self, column, query_one};
 use crate::pg::uuid as pg_uuid;
 use crate::pii::data_keys;
@@ -27,6 +28,10 @@ fn erase_subject(
     id: pgrx::Uuid,
     dry_run: bool,
 ) -> TableIterator<'static, (name!(object, String), name!(action, String), name!(count, i64))> {
+    // Rows that others wrote since would not be seen, and keep ciphertexts that nobody can open any more.
+    if !dry_run && raw::one_snapshot_per_transaction() {
+        GdprError::Isolation.raise();
+    }
     let (person, tables) = Person::required("erase", kind, id);
     refuse_under_hold(&person);
     // While the values can still be read: copies in places that nobody catalogued are for people to look at.

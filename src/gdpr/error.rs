@@ -10,6 +10,8 @@ pub enum GdprError {
     NoTables { kind: String },
     #[error("erasure is refused: legal hold since {since}: {reason}")]
     Held { since: String, reason: String },
+    #[error("thorbis.erase_subject() needs the isolation level READ COMMITTED")]
+    Isolation,
     #[error("table {table} leads to no {kind}: \"through\" does not end at a subject")]
     Path { table: String, kind: String },
 }
@@ -18,6 +20,7 @@ impl SqlError for GdprError {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::NoSubject { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::Isolation => PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE,
             Self::NoTables { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::Held { .. } | Self::Path { .. } => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         }
@@ -27,6 +30,7 @@ impl SqlError for GdprError {
         match self {
             Self::NoSubject { .. } => "Call it in the context of the person's tenant, with the person's id.".into(),
             Self::NoTables { .. } => "The option subject of thorbis.protect() says whose rows a table holds.".into(),
+            Self::Isolation => "BEGIN ISOLATION LEVEL READ COMMITTED; then call it again.".into(),
             Self::Held { .. } => "The hold has to be released in gdpr.legal_holds, or shared.tenants, first.".into(),
             Self::Path { table, .. } => format!("Correct the option subject of {table}."),
         }

@@ -120,8 +120,12 @@ impl<'a> Write<'a> {
         let condition = self.condition(&mut parameters);
         let same = match columns.as_slice() {
             [] => "true".to_owned(),
-            // The stored bytes: json has no equality.
-            _ => format!("ROW({}) OPERATOR(pg_catalog.*=) ROW({})", columns.join(", "), places.join(", ")),
+            // As text: json has no equality.
+            _ => format!(
+                "ROW({})::pg_catalog.text OPERATOR(pg_catalog.=) ROW({})::pg_catalog.text",
+                columns.join(", "),
+                places.join(", ")
+            ),
         };
         let select = format!("SELECT {same} FROM {} WHERE {condition} FOR NO KEY UPDATE", self.table);
         match first_boolean(&select, &mut parameters) {

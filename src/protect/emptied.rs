@@ -10,32 +10,43 @@ use pgrx::spi::quote_identifier;
 /// says nothing. None where there is none.
 fn value(table: &Table, column: &Column) -> Option<String> {
     let data_type = column.data_type.as_str();
+    if !column.not_null {
+        return (!is_required_by_its_type(table, column)).then(|| "NULL".into());
+    }
     let base = data_type.split('(').next().unwrap_or(data_type);
-    // A default that calls a function would be another value each time.
-    let constant = column.default.as_ref().filter(|default| !default.contains('('));
-    Some(match (column.not_null, constant, base) {
-        (false, ..) => "NULL".into(),
-        (true, Some(default), _) => default.clone(),
-        (true, None, "json" | "jsonb") => format!("'{{}}'::{data_type}"),
-        // A shorter type would cut the key off.
-        (true, None, "character varying" | "character") if is_unique(table, column) => return None,
-        (true, None, "text" | "citext") if is_unique(table, column) => {
-            let key = table.primary_key.last().map(quote_identifier)?;
-            format!("('[erased] ' || t.{key}::text)::{data_type}")
-        }
+    if is_unique(table, column) {
+        // Several persons are erased: what stands there must differ, and a shorter type would cut the key off.
+        let key = table.primary_key.last().map(quote_identifier)?;
+        return ["text", "citext"].contains(&base).then(|| format!("('[erased] ' || t.{key}::text)::{data_type}"));
+    }
+    // A default that calls a function, or is a keyword such as CURRENT_TIMESTAMP, would be another value each time.
+    let is_constant = |default: &&String| {
+        !default.contains('(') && default.starts_with(|c: char| c == '\'' || c == '-' || c.is_ascii_digit())
+            || ["true", "false"].contains(&default.as_str())
+    };
+    if let Some(default) = column.default.as_ref().filter(is_constant) {
+        return Some(format!("({default})::{data_type}"));
+    }
+    Some(match base {
+        "json" | "jsonb" => format!("'{{}}'::{data_type}"),
         // A cast cuts to the length of the type.
-        (true, None, "text" | "character varying" | "citext" | "character") => format!("'[erased]'::{data_type}"),
-        (true, None, "inet" | "cidr") => format!("'0.0.0.0'::{data_type}"),
-        (true, None, "date" | "timestamp without time zone" | "timestamp with time zone") => {
-            format!("'-infinity'::{data_type}")
-        }
-        (true, None, "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision") => {
-            format!("0::{data_type}")
-        }
-        (true, None, "boolean") => "false".into(),
-        (true, None, array) if array.ends_with("[]") => format!("'{{}}'::{data_type}"),
+        "text" | "character varying" | "citext" | "character" => format!("'[erased]'::{data_type}"),
+        "inet" | "cidr" => format!("'0.0.0.0'::{data_type}"),
+        "date" | "timestamp without time zone" | "timestamp with time zone" => format!("'-infinity'::{data_type}"),
+        "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision" => format!("0::{data_type}"),
+        "boolean" => "false".into(),
+        array if array.ends_with("[]") => format!("'{{}}'::{data_type}"),
         _ => return None,
     })
+}
+
+/// The column may be NULL, its domain not.
+fn is_required_by_its_type(table: &Table, column: &Column) -> bool {
+    exists(
+        "SELECT 1 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+          WHERE a.attrelid = $1 AND a.attname = $2 AND t.typnotnull",
+        &[table.oid.into(), column.name.as_str().into()],
+    )
 }
 
 fn is_unique(table: &Table, column: &Column) -> bool {

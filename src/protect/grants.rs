@@ -137,7 +137,7 @@ pub fn updatable_columns(table: &Table, options: &Options) -> Vec<String> {
 /// The columns `thorbis_app` may read one by one, those included that protection adds.
 fn readable_columns(table: &Table, options: &Options, hidden: &[String]) -> Vec<String> {
     let mut columns: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
-    let added = options.sealed_columns().chain([options.tenant_column.clone()]);
+    let added = options.pii.iter().flat_map(PiiColumn::companions).chain([options.tenant_column.clone()]);
     columns.extend(added.filter(|name| table.column(name).is_none()));
     columns.retain(|name| !hidden.contains(name));
     columns

@@ -188,9 +188,11 @@ impl Options {
         self.pii.iter().filter(|p| p.is_encrypted())
     }
 
-    /// Columns that only a trigger writes: ciphertexts and blind indexes.
+    /// Columns that only a trigger writes: ciphertexts and blind indexes, those of columns that were encrypted once included.
     pub fn sealed_columns(&self) -> impl Iterator<Item = String> {
-        self.pii.iter().flat_map(PiiColumn::companions)
+        let now: Vec<String> = self.pii.iter().flat_map(PiiColumn::companions).collect();
+        let before: Vec<String> = self.companions.iter().filter(|name| !now.contains(name)).cloned().collect();
+        now.into_iter().chain(before)
     }
 
     /// The columns that hold, or held, ciphertexts and blind indexes, as far as the table has them.
@@ -221,6 +223,11 @@ impl Options {
             pii.required |= previous.is_some_and(|o| o.pii.iter().any(|p| p.column == pii.column && p.required));
             let settled = pii.field.take().or_else(|| before(&pii.column)).unwrap_or_else(|| new_field(&pii.column));
             pii.field = Some(settled);
+        }
+        let mut fields: Vec<&String> = self.pii.iter().filter_map(|p| p.field.as_ref()).collect();
+        fields.sort();
+        if let Some(twice) = fields.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(ProtectError::Options(format!("the field {:?} is given to two columns", twice[0])));
         }
         let mut companions: Vec<String> = self.pii.iter().flat_map(PiiColumn::companions).collect();
         companions.extend(previous.iter().flat_map(|options| options.companions.iter().cloned()));

@@ -192,13 +192,21 @@ fn trigger_name(table: &Table, options: &Options) -> String {
 
 /// What takes encryption off a table again: views, trigger, checks.
 pub fn removals(table: &Table, options: &Options) -> Vec<String> {
-    if options.encrypted().next().is_none() {
+    let encrypted: Vec<&PiiColumn> = options.encrypted().collect();
+    if encrypted.is_empty() {
         return vec![];
     }
     let views = pii_views::quoted_names(table, options).map(|view| format!("DROP VIEW IF EXISTS {view}"));
     let trigger = quote_identifier(trigger_name(table, options));
     let trigger = format!("DROP TRIGGER IF EXISTS {trigger} ON {}", table.quoted());
-    let names = options.encrypted().map(|pii| quote_identifier(check_name(table, options, pii)));
-    let checks = names.map(|name| format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {name}", table.quoted()));
-    views.into_iter().chain([trigger]).chain(checks).collect()
+    views.into_iter().chain([trigger]).chain(dropped_checks(table, options, &encrypted)).collect()
+}
+
+/// Columns that are encrypted no more may hold clear values again.
+pub fn dropped_checks(table: &Table, options: &Options, columns: &[&PiiColumn]) -> Vec<String> {
+    let drop = |pii: &&PiiColumn| {
+        let name = quote_identifier(check_name(table, options, pii));
+        format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {name}", table.quoted())
+    };
+    columns.iter().map(drop).collect()
 }

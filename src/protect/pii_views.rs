@@ -167,7 +167,11 @@ fn reads_only(view: pg_sys::Oid, table: &Table, options: &Options) -> bool {
         |row| column(row, 1),
     );
     let sealed: Vec<String> = options.encrypted().map(PiiColumn::encrypted).collect();
-    sealed.iter().all(|name| read.contains(name)) && !options.encrypted().any(|pii| read.contains(&pii.column))
+    let of_others =
+        options.present_companions(&table.columns).any(|c| read.contains(&c.name) && !sealed.contains(&c.name));
+    !of_others
+        && sealed.iter().all(|name| read.contains(name))
+        && !options.encrypted().any(|pii| read.contains(&pii.column))
 }
 
 /// (oid, kind) of a relation.

@@ -140,9 +140,13 @@ impl Plan {
             let column = ended[0].column.clone();
             return Err(ProtectError::StillEncrypted { table: table.quoted(), column });
         }
-        if !ended.is_empty() {
-            self.statements.extend(pii::removals(table, previous));
-        }
+        // Where others stay encrypted, trigger and views are made anew as any that differ.
+        let gone = if options.encrypted().next().is_some() {
+            pii::dropped_checks(table, previous, &ended)
+        } else {
+            pii::removals(table, previous)
+        };
+        self.statements.extend(gone);
         Ok(())
     }
 
