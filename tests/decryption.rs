@@ -290,3 +290,22 @@ fn read_only_transactions_decrypt_mask_and_find() {
         ok(app.batch_execute("COMMIT"));
     }
 }
+
+/// What would be copied by Rust must not be as long as PostgreSQL allows: its failed allocation ends the server.
+#[test]
+fn arguments_of_any_length_are_refused_by_the_statement_alone() {
+    let db = Database::untouched();
+    for call in [
+        "encrypt_pii(repeat('x', 20000000))",
+        "encrypt_pii('x', repeat('x', 40000000), 'row')",
+        "decrypt_pii(repeat('x', 40000000))",
+        "decrypt_pii('x', repeat('x', 40000000), gen_random_uuid())",
+        "mask_pii('x', 'field', repeat('x', 40000000))",
+        "pii_blind_index(repeat('x', 40000000), 'field')",
+        "thorbis.find_customer_by_email(repeat('x', 40000000))",
+    ] {
+        let mut app = db.app();
+        ok(app.batch_execute(&format!("BEGIN; {}", set_local(A.id, A.owner))));
+        assert_sqlstate(app.batch_execute(&format!("SELECT {call}")), "54000");
+    }
+}

@@ -7,6 +7,7 @@ use crate::pg::error::{OrRaise, SqlError};
 use crate::pg::{sql, uuid as pg_uuid};
 use crate::pii::data_keys;
 use crate::pii::error::PiiError;
+use crate::protect::emptied::emptied;
 use crate::protect::registry::{self, Entry};
 use crate::protect::table::{Table, as_owner};
 use pgrx::datum::DatumWithOid;
@@ -87,6 +88,16 @@ impl PersonTable {
     /// Runs `body` as the table's owner, with nothing more than the owner's rights.
     pub fn as_owner<R>(&self, body: impl FnOnce() -> R) -> R {
         as_owner(self.table.oid, body)
+    }
+
+    /// What an erasure writes: (column, quoted; expression over the table as `t`).
+    pub fn emptied(&self) -> Vec<(String, String)> {
+        let options = &self.entry.options;
+        let clear = options.pii.iter().filter(|pii| !pii.is_encrypted());
+        let clear = clear.filter_map(|pii| self.table.column(&pii.column)).filter(|column| !column.generated);
+        let clear = clear.map(|column| (quote_identifier(&column.name), emptied(&self.table, column)));
+        let sealed = options.present_companions(&self.table.columns);
+        clear.chain(sealed.map(|column| (quote_identifier(&column.name), "NULL".to_owned()))).collect()
     }
 
     pub fn count(&self, person: &Person, condition: &str) -> i64 {

@@ -13,9 +13,7 @@ use crate::pg::raw;
 use crate::pg::sql::{self, column, query_one};
 use crate::pg::uuid as pg_uuid;
 use crate::pii::data_keys;
-use crate::protect::emptied::emptied;
 use pgrx::prelude::*;
-use pgrx::spi::quote_identifier;
 use uuid::Uuid;
 
 /// One thing done: (object, action, count).
@@ -85,14 +83,7 @@ fn as_owner_of<R>(schema: &str, name: &str, body: impl FnOnce() -> R) -> R {
 
 /// Empties the person's columns in one table; None when there is nothing to empty.
 fn empty(person: &Person, table: &PersonTable, dry_run: bool) -> Option<Step> {
-    let mut assignments = Vec::new();
-    for pii in &table.entry.options.pii {
-        if let Some(column) = table.table.column(&pii.column).filter(|c| !pii.is_encrypted() && !c.generated) {
-            assignments.push((quote_identifier(&pii.column), emptied(&table.table, column)));
-        }
-    }
-    let sealed = table.entry.options.present_companions(&table.table.columns);
-    assignments.extend(sealed.map(|column| (quote_identifier(&column.name), "NULL".to_owned())));
+    let mut assignments = table.emptied();
     if assignments.is_empty() {
         return None;
     }

@@ -9,7 +9,6 @@ use crate::pg::sql::{column, query, query_one};
 use crate::pg::uuid as pg_uuid;
 use crate::pii::data_keys;
 use crate::pii::functions::Unchecked;
-use crate::protect::emptied::emptied;
 use crate::protect::pii::opened_by;
 use crate::protect::registry;
 use crate::protect::table::{Table, as_owner};
@@ -62,12 +61,7 @@ pub fn copies_elsewhere(person: &Person, tables: &[PersonTable]) -> Vec<(String,
 
 fn not_erased(person: &Person, table: &PersonTable) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let options = &table.entry.options;
-    let clear = options.pii.iter().filter(|pii| !pii.is_encrypted()).filter_map(|pii| table.table.column(&pii.column));
-    let clear = clear.map(|column| (column, emptied(&table.table, column)));
-    let sealed = options.present_companions(&table.table.columns).map(|column| (column, "NULL".to_owned()));
-    for (column, value) in clear.chain(sealed) {
-        let name = quote_identifier(&column.name);
+    for (name, value) in table.emptied() {
         let count = table.count(person, &format!("t.{name}::text IS DISTINCT FROM ({value})::text"));
         if count > 0 {
             findings.push((format!("{}.{name}", table.table.quoted()), "not erased".into(), count));

@@ -8,7 +8,7 @@ use crate::pg::sql::{column, query};
 use crate::pg::uuid as pg_uuid;
 use crate::pii::data_keys;
 use crate::pii::error::PiiError;
-use crate::pii::functions::PII;
+use crate::pii::functions::{PII, check_length};
 use crate::protect::registry;
 use crate::protect::table::{Table, as_owner};
 use pgrx::prelude::*;
@@ -30,6 +30,7 @@ fn find_customer_by_email(email: &str) -> SetOfIterator<'static, pgrx::Uuid> {
 }
 
 fn find(oid: pg_sys::Oid, name: &str, value: &str) -> Vec<pgrx::Uuid> {
+    check_length(value);
     let table = Table::read(oid).or_raise();
     let entry = registry::expect(oid).or_raise();
     let searchable = entry.options.pii.iter().find(|pii| pii.column == name);

@@ -168,6 +168,7 @@ v1_function!(
             let (Some(value), Some(field)) = (argument(fcinfo, 0), argument(fcinfo, 1)) else { return null(fcinfo) };
             with_text(value, |value| {
                 with_text(field, |field| {
+                    [value, field].into_iter().for_each(check_length);
                     let kind = fields::find(field).map(|known| known.kind).unwrap_or_default();
                     match kind.normalised(value).as_str() {
                         "" => null(fcinfo),
@@ -210,7 +211,12 @@ unsafe fn with_arguments<R>(fcinfo: pg_sys::FunctionCallInfo, body: impl FnOnce(
     unsafe {
         let args = (*fcinfo).args.as_slice((*fcinfo).nargs as usize);
         with_text(args[0].value, |text| match args {
-            [_, field, row] => with_text(field.value, |field| with_text(row.value, |row| body(text, field, row))),
+            [_, field, row] => with_text(field.value, |field| {
+                with_text(row.value, |row| {
+                    [text, field, row].into_iter().for_each(check_length);
+                    body(text, field, row)
+                })
+            }),
             _ => body(text, "", ""),
         })
     }
@@ -224,7 +230,12 @@ unsafe fn with_uuid<R>(fcinfo: pg_sys::FunctionCallInfo, body: impl FnOnce(&str,
         let args = (*fcinfo).args.as_slice(3);
         let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
         let row = from_datum(args[2].value).hyphenated().encode_lower(&mut buffer);
-        with_text(args[0].value, |text| with_text(args[1].value, |field| body(text, field, row)))
+        with_text(args[0].value, |text| {
+            with_text(args[1].value, |field| {
+                [text, field].into_iter().for_each(check_length);
+                body(text, field, row)
+            })
+        })
     }
 }
 
