@@ -9,12 +9,14 @@
 //! | `rows` | row triggers of the business tables |
 //! | `pii` | personal data: encryption, the keyring, look-ups |
 //! | `protect` | protection of any table, and the doctor |
+//! | `audit` | the log of changes: writing it, sealing it, proving it, keeping it |
 //! | `gdpr` | a person's data as a whole: export, erasure, what is left |
 //! | `deploy` | migrations, repair, tenants |
 //!
 //! The SQL of the members is in `sql/extension/`, in the order given below; the schemas are in `sql/schema/`.
 
 pub mod access;
+pub mod audit;
 pub mod context;
 pub mod deploy;
 pub mod domain;
@@ -37,6 +39,10 @@ extension_sql_file!("../sql/extension/06_protect.sql", name = "protect", require
 extension_sql_file!("../sql/extension/07_deploy.sql", name = "deploy", requires = ["protect"]);
 extension_sql_file!("../sql/extension/08_personal_data.sql", name = "personal_data", requires = ["deploy"]);
 extension_sql_file!("../sql/extension/09_gdpr.sql", name = "gdpr", requires = ["personal_data"]);
+extension_sql_file!("../sql/extension/10_audit.sql", name = "audit", requires = ["gdpr"]);
+extension_sql_file!("../sql/extension/11_seals.sql", name = "seals", requires = ["audit"]);
+extension_sql_file!("../sql/extension/12_security_events.sql", name = "security_events", requires = ["seals"]);
+extension_sql_file!("../sql/extension/13_maintain.sql", name = "maintain", requires = ["security_events"]);
 extension_sql_file!("../sql/extension/99_next_step.sql", name = "next_step", finalize);
 
 /// Runs when a backend loads the library: settings, cache invalidation, and the hook of parallel queries.
@@ -46,6 +52,9 @@ pub extern "C-unwind" fn _PG_init() {
     access::invalidation::init();
     context::parallel::init();
     pii::settings::init();
+    audit::origin::init();
+    audit::layout::init();
+    audit::change_log::init();
 }
 
 /// Test setup for `cargo pgrx test`.

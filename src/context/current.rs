@@ -75,6 +75,20 @@ pub fn remembered() -> Option<Context> {
     (*key == Key::now()).then_some(*context)
 }
 
+/// What this transaction last resolved, for whomever and from whatever settings: what it has come to read. Cannot raise.
+pub fn known() -> Context {
+    let (key, context) = MEMO.get();
+    let (latched_in, latched) = LATCH.get();
+    let now = raw::local_transaction_id();
+    if key.transaction == now {
+        context
+    } else if latched_in == now {
+        Context { tenant: Some(latched), user: None }
+    } else {
+        Context::default()
+    }
+}
+
 /// Resolves, checks and latches the context. Raises 28000 when sources disagree or the tenant would change.
 pub fn get() -> Context {
     if let Some(context) = remembered() {

@@ -1,8 +1,10 @@
 //! `thorbis.install_auth_shims`: Supabase's `auth.uid()`, `auth.jwt()`, `auth.role()` where they are missing.
 
+use crate::audit::events;
 use crate::deploy::{extension_schema, require_superuser};
 use crate::pg::sql;
 use pgrx::prelude::*;
+use serde_json::json;
 
 /// (name, return type, body). They answer as those of Supabase Auth; `uid` knows bound roles and settings too.
 const SHIMS: [(&str, &str, &str); 3] = [
@@ -10,6 +12,8 @@ const SHIMS: [(&str, &str, &str); 3] = [
     ("jwt", "jsonb", "SELECT nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::pg_catalog.jsonb"),
     ("role", "text", "SELECT auth.jwt() ->> 'role'"),
 ];
+
+const INSTALLED: &str = "installed";
 
 /// Creates what is missing and touches nothing that exists. Rows: name and what came of it.
 #[pg_extern(sql = false)]
@@ -36,7 +40,11 @@ fn install_auth_shims() -> TableIterator<'static, (name!(function, String), name
         );
         sql::run(&format!("REVOKE ALL ON FUNCTION {function} FROM PUBLIC"), &[]);
         sql::run(&format!("GRANT EXECUTE ON FUNCTION {function} TO thorbis_app, thorbis_platform, thorbis_owner"), &[]);
-        (function, "installed")
+        (function, INSTALLED)
     });
+    let installed: Vec<&String> = rows.iter().filter(|row| row.1 == INSTALLED).map(|row| &row.0).collect();
+    if !installed.is_empty() {
+        events::record(None, "auth_shims.install", "auth", json!({"functions": installed}));
+    }
     TableIterator::new(rows)
 }

@@ -18,13 +18,19 @@ pub const OWNER: &str = "thorbis_owner";
 /// long transaction makes everybody else queue behind it.
 pub const LOCK_TIMEOUT: &str = "5s";
 
-/// Settings for the time of a deployment, and the lock that serialises deployments of one database.
-pub fn begin() -> SettingsScope {
+/// Settings for the time of DDL.
+pub fn settings() -> SettingsScope {
     let scope = SettingsScope::pinned_path();
     let unlimited = sql::exists("SELECT 1 WHERE current_setting('lock_timeout') = '0'", &[]);
     if unlimited {
         scope.set("lock_timeout", LOCK_TIMEOUT);
     }
+    scope
+}
+
+/// Settings for the time of a deployment, and the lock that serialises deployments of one database.
+pub fn begin() -> SettingsScope {
+    let scope = settings();
     // Not an advisory lock: everybody may hold those, and so could keep deployments waiting.
     if let Some(epoch) = invalidation::relation(invalidation::Watched::Epoch) {
         identity::lock_relation(epoch.oid, pg_sys::ExclusiveLock);

@@ -29,9 +29,18 @@ pub const MODULES: &[Module] = &[
         views: None,
     },
     Module {
+        name: "audit",
+        about: "Who changed what and when: the log of changes, its seals, security events",
+        requires: &["thorbis"],
+        industry: false,
+        migrations: migrations!("audit":
+            1 "0001_change_log", 2 "0002_seals", 3 "0003_security_events", 4 "0004_history"),
+        views: Some(sql_file!("audit", "views.sql")),
+    },
+    Module {
         name: "shared",
         about: "What every industry uses: tenants, locations, users, customers, opening hours",
-        requires: &["thorbis"],
+        requires: &["audit"],
         industry: false,
         migrations: migrations!("shared":
             1 "0001_tenants", 2 "0002_users", 3 "0003_locations", 4 "0004_customers", 5 "0005_business_hours"),

@@ -1,9 +1,10 @@
--- The objects of schema $1, extension members aside: rows (kind, identity, definition). Definitions are compared with
+-- The objects of schema $1, extension members and partitions aside (those come and go): rows (kind, identity, definition). Definitions are compared with
 -- what was deployed. Attribute options are left out: some minor releases keep a hidden version there.
 WITH s AS (SELECT oid FROM pg_namespace WHERE nspname = $1),
 rel AS (
     SELECT c.*, format('%I.%I', $1, c.relname) AS name FROM s JOIN pg_class c ON c.relnamespace = s.oid
-     WHERE NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+     WHERE NOT c.relispartition
+       AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 )
 SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'table' END, name,
        CASE relkind WHEN 'v' THEN pg_get_viewdef(oid) || coalesce(array_to_string(reloptions, ','), '')

@@ -10,7 +10,14 @@ const LIBRARY: &str = "thorbis_db";
 const OWN_SETTINGS: [&str; 2] = ["thorbis.context_mode", "thorbis.tenant_claim"];
 
 /// Trigger functions that must fire for replicated rows too.
-const ALWAYS: [&str; 3] = ["invalidate_permissions", "encrypt_pii_columns", "encrypt_customer_pii"];
+const ALWAYS: [&str; 6] = [
+    "invalidate_permissions",
+    "encrypt_pii_columns",
+    "encrypt_customer_pii",
+    "audit_row_changes",
+    "audit_truncate",
+    "record_security_event",
+];
 
 /// Rows: the statements that were run, none when nothing was missing.
 #[pg_extern(sql = false)]

@@ -1,11 +1,13 @@
 //! `thorbis.grant_app`: a login of an application, or Supabase's `authenticated`.
 
+use crate::audit::events;
 use crate::deploy::error::DeployError;
 use crate::deploy::{engine, require_superuser};
 use crate::pg::error::{SqlError, required};
 use crate::pg::sql::{self, column, query_one};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
+use serde_json::json;
 
 /// A role that acts for users of tenants.
 pub struct FitRole {
@@ -54,6 +56,8 @@ fn grant_app(role: Option<pg_sys::Oid>) -> SetOfIterator<'static, String> {
     }
     if missing.is_empty() {
         notice!("role \"{name}\" has both already, nothing to do");
+    } else {
+        events::record(None, "application.grant", &name, json!({}));
     }
     SetOfIterator::new(missing)
 }

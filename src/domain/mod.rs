@@ -1,13 +1,19 @@
 //! Pure logic: no PostgreSQL, no unsafe code, tested in milliseconds by `cargo test`.
 #![deny(unsafe_code)]
 
+pub mod audit_spec;
 pub mod claims;
+pub mod denial;
 pub mod envelope;
 pub mod hours;
+pub mod jsonb;
 pub mod keyring;
+pub mod merkle;
 pub mod names;
 pub mod permissions;
 pub mod personal;
 pub mod plan;
+pub mod proof;
+pub mod seal;
 pub mod server_version;
 pub mod xaes;

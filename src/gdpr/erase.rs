@@ -4,6 +4,8 @@
 //! orders keep their amounts. One transaction; again is no error.
 
 use crate::access::invalidation;
+use crate::audit::events;
+use crate::audit::subject::Erasing;
 use crate::gdpr::catalogue::{Person, PersonTable};
 use crate::gdpr::error::GdprError;
 use crate::gdpr::residue;
@@ -14,6 +16,7 @@ use crate::pg::sql::{self, column, query_one};
 use crate::pg::uuid as pg_uuid;
 use crate::pii::data_keys;
 use pgrx::prelude::*;
+use serde_json::json;
 use uuid::Uuid;
 
 /// One thing done: (object, action, count).
@@ -52,6 +55,7 @@ fn erase_subject(
     }
     if !dry_run && !steps.is_empty() {
         log(&person, &steps, &keys);
+        events::record(Some(person.tenant), "subject.erase", kind, json!({"subject_id": person.id.to_string()}));
     }
     steps.extend(copies.into_iter().map(|(object, count)| (object, "look at".into(), count)));
     TableIterator::new(steps)
@@ -102,6 +106,7 @@ fn empty(person: &Person, table: &PersonTable, dry_run: bool) -> Option<Step> {
             set.join(", "),
             table.condition
         );
+        let _erasing = Erasing::begin();
         table.as_owner(|| sql::run(&update, &person.arguments()));
     }
     (count > 0).then(|| (table.table.quoted(), "empty".into(), count))

@@ -1,5 +1,6 @@
 //! `thorbis.export_subject`: everything that is kept about a person, decrypted.
 
+use crate::audit::events;
 use crate::gdpr::catalogue::{Person, PersonTable};
 use crate::pg::error::OrRaise;
 use crate::pg::function::{argument, guarded, null, text_datum, with_text};
@@ -10,6 +11,7 @@ use crate::v1_function;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::spi::quote_literal;
+use serde_json::json;
 
 v1_function!(
     /// `export_subject(kind text, id uuid) -> jsonb`, STRICT: `{"subject": {kind, id}, "tenant_id", "exported_at",
@@ -27,6 +29,7 @@ v1_function!(
 
 fn export(kind: &str, id: pgrx::Uuid) -> pg_sys::Datum {
     let (person, tables) = Person::required("export", kind, id);
+    events::record(Some(person.tenant), "subject.export", kind, json!({"subject_id": person.id.to_string()}));
     let empty = sql::jsonb("SELECT '{}'::jsonb", &[]);
     let tables = tables.iter().fold(empty, |all, table| {
         let rows = rows(&person, table);

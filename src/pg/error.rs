@@ -16,8 +16,10 @@ pub trait SqlError: std::fmt::Display {
         None
     }
 
-    /// Raises the error. Not returned as `Err`: pgrx loses the SQLSTATE of an error that a trigger returns.
+    /// Raises the error, and notes a denial in the server log. Not returned as `Err`: pgrx loses the SQLSTATE of an error
+    /// that a trigger returns.
     fn raise(&self) -> ! {
+        crate::audit::denials::note(self);
         let mut report = ErrorReport::new(self.code(), self.to_string(), function_name!()).set_hint(self.hint());
         if let Some(detail) = self.detail() {
             report = report.set_detail(detail);

@@ -23,6 +23,35 @@ impl FoundRow {
         }
     }
 
+    /// Whether this transaction deleted the row, or replaced it.
+    fn is_deleted_by_us(&self) -> bool {
+        // SAFETY: the tuple belongs to the open scan. A lock that others hold on the row makes its xmax a multixact.
+        unsafe {
+            let header = (*self.tuple).t_data;
+            let mask = u32::from((*header).t_infomask);
+            if mask & (pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY) != 0 {
+                return false;
+            }
+            let by = if mask & pg_sys::HEAP_XMAX_IS_MULTI != 0 {
+                pg_sys::HeapTupleGetUpdateXid(header)
+            } else {
+                (*header).t_choice.t_heap.t_xmax
+            };
+            pg_sys::TransactionIdIsCurrentTransactionId(by)
+        }
+    }
+
+    /// A uuid column by number, None when it is NULL.
+    pub fn optional_uuid(&self, column: i32) -> Option<Uuid> {
+        let mut null = false;
+        // SAFETY: tuple and descriptor belong to the open scan, and the type is checked.
+        unsafe {
+            assert_eq!(pg_sys::SPI_gettypeid(self.desc, column), pg_sys::UUIDOID, "type of column {column}");
+            let datum = pg_sys::SPI_getbinval(self.tuple, self.desc, column, &mut null);
+            (!null).then(|| crate::pg::uuid::from_datum(datum))
+        }
+    }
+
     pub fn uuid(&self, column: i32) -> Uuid {
         // SAFETY: `datum` checked the type.
         unsafe { crate::pg::uuid::from_datum(self.datum(column, pg_sys::UUIDOID)) }
@@ -44,6 +73,27 @@ impl FoundRow {
             }
             bytes
         }
+    }
+}
+
+/// The index of the primary key and its columns in their order, None where there is none.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn primary_key(relation: pg_sys::Relation) -> Option<(pg_sys::Oid, Vec<i16>)> {
+    // SAFETY: building the list of indexes fills in which is the primary key; the tuple is released after its columns were
+    // copied.
+    unsafe {
+        pg_sys::RelationGetIndexList(relation);
+        let index = (*relation).rd_pkindex;
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::INDEXRELID as _, pg_sys::Datum::from(index));
+        if tuple.is_null() {
+            return None;
+        }
+        let form = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_index>(tuple);
+        let columns = (*form).indkey.values.as_slice((*form).indnkeyatts as usize).to_vec();
+        pg_sys::ReleaseSysCache(tuple);
+        Some((index, columns))
     }
 }
 
@@ -76,6 +126,25 @@ pub fn find_quickly<R>(
 ) -> Option<R> {
     // SAFETY: a static variable of the process.
     unsafe { scan(relation, index, keys, &raw mut pg_sys::SnapshotSelfData, &read) }
+}
+
+/// As `find`, but of a row that this transaction has deleted: its last version.
+pub fn find_deleted<R>(
+    relation: pg_sys::Oid,
+    index: pg_sys::Oid,
+    keys: &[(i16, Uuid)],
+    read: impl Fn(&FoundRow) -> Option<R>,
+) -> Option<R> {
+    let last = std::cell::RefCell::new(None);
+    let keep = |row: &FoundRow| -> Option<()> {
+        if row.is_deleted_by_us() {
+            *last.borrow_mut() = read(row);
+        }
+        None
+    };
+    // SAFETY: a static variable of the process. Every version is looked at, and those deleted by others are left alone.
+    unsafe { scan(relation, index, keys, &raw mut pg_sys::SnapshotAnyData, &keep) };
+    last.into_inner()
 }
 
 /// # Safety

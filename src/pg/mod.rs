@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod error;
+pub mod fixed_output;
 pub mod fresh;
 pub mod function;
 pub mod identity;
@@ -9,6 +10,8 @@ pub mod index_lookup;
 pub mod kept;
 pub mod raw;
 pub mod settings_scope;
+pub mod slot;
 pub mod sql;
+pub mod subtransaction;
 pub mod trigger;
 pub mod uuid;

@@ -1,6 +1,7 @@
 //! Row and statement triggers written by hand: the tuples stay PostgreSQL's, nothing is copied that is not changed.
 
 use crate::pg::error::SqlError;
+use crate::pg::slot::Slot;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ffi::{CStr, CString};
 use uuid::Uuid;
@@ -186,6 +187,12 @@ impl<'a> Trigger<'a> {
         unsafe { (*self.data.tg_relation).rd_id }
     }
 
+    /// The trigger itself: a partition has one of its own.
+    pub fn oid(&self) -> pg_sys::Oid {
+        // SAFETY: as above.
+        unsafe { (*self.data.tg_trigger).tgoid }
+    }
+
     pub fn owner(&self) -> pg_sys::Oid {
         // SAFETY: as above.
         unsafe { (*(*self.data.tg_relation).rd_rel).relowner }
@@ -219,6 +226,27 @@ impl<'a> Trigger<'a> {
             let schema = text(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table)))?;
             Some(pgrx::spi::quote_qualified_identifier(&schema, &text(pg_sys::get_rel_name(table))?))
         }
+    }
+
+    /// The columns of the primary key and their types, in the index's order; none where there is no primary key.
+    pub fn primary_key(&self) -> Vec<(i32, pg_sys::Oid)> {
+        // SAFETY: the relation is open while its trigger runs.
+        let key = unsafe { crate::pg::index_lookup::primary_key(self.data.tg_relation) };
+        let columns = key.into_iter().flat_map(|(_, columns)| columns).map(i32::from);
+        // SAFETY: the numbers are the descriptor's.
+        columns.map(|number| (number, unsafe { pg_sys::SPI_gettypeid(self.descriptor(), number) })).collect()
+    }
+
+    /// As `old`, taken apart. For AFTER triggers.
+    pub fn old_slot(&self) -> Slot<'a> {
+        // SAFETY: PostgreSQL fills it for UPDATE and DELETE, and for INSERT with the new row.
+        unsafe { Slot::of(self.data.tg_trigslot) }
+    }
+
+    /// As `new_row`, taken apart. For AFTER triggers.
+    pub fn new_slot(&self) -> Slot<'a> {
+        // SAFETY: as above; for UPDATE the new row has a slot of its own.
+        unsafe { Slot::of(if self.is_update() { self.data.tg_newslot } else { self.data.tg_trigslot }) }
     }
 
     /// The arguments given in CREATE TRIGGER.

@@ -4,6 +4,7 @@
 //! Both are one transaction. Rows are rewritten with `session_replication_role = replica`: of the table's triggers only
 //! those fire that always do (encryption, audit), and `updated_at` stays.
 
+use crate::audit::events;
 use crate::deploy::error::DeployError;
 use crate::pg::error::{OrRaise, SqlError, required};
 use crate::pg::identity;
@@ -20,6 +21,7 @@ use crate::protect::registry::{self, Entry};
 use crate::protect::table::{Table, as_owner};
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
+use serde_json::json;
 
 /// Encrypts the clear values of the columns that are to be encrypted. Returns the number of rows.
 #[pg_extern(sql = false)]
@@ -88,6 +90,8 @@ fn decrypt_existing(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> i64 {
     }
     let after = Table::read(table.oid).or_raise();
     apply(&after, &Entry { options, ..entry.clone() }, Some(&entry));
+    let columns: Vec<&String> = columns.iter().map(|pii| &pii.column).collect();
+    events::record(None, "encryption.end", &table.quoted(), json!({"columns": columns, "rows": done}));
     done
 }
 

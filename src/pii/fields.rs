@@ -1,4 +1,5 @@
-//! The encrypted columns of all protected tables, by field: what reading each takes. From the registry of protection.
+//! The personal columns of all protected tables, by field: what reading their envelopes takes. From the registry of
+//! protection. Those of columns that are clear in their table stand in the log of changes.
 
 use crate::access::invalidation::{self, Watched};
 use crate::domain::personal::Kind;
@@ -10,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// An encrypted column.
+/// A personal column.
 #[derive(Debug, Clone)]
 pub struct Field {
     pub resource: String,
@@ -53,7 +54,7 @@ fn load() -> Fields {
             return;
         };
         let own_row = options.own_rows.as_ref().is_some_and(|own| own.user_column == "id");
-        for pii in options.encrypted() {
+        for pii in &options.pii {
             if let Some(field) = &pii.field {
                 let known = Field { resource: resource.clone(), kind: pii.kind, own_row };
                 fields.insert(field.clone(), known);

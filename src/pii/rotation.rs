@@ -4,6 +4,7 @@
 //! time and goes on where it was. `thorbis.key_rotations` shows how far it is.
 
 use crate::access::invalidation::{self, Relation, Watched};
+use crate::audit::events;
 use crate::deploy::error::DeployError;
 use crate::domain::keyring::DataKeyName;
 use crate::pg::error::{SqlError, required};
@@ -15,6 +16,7 @@ use crate::pg::uuid as pg_uuid;
 use crate::pii::error::{KeyringError, PiiError};
 use crate::pii::{keyring, random};
 use pgrx::prelude::*;
+use serde_json::json;
 
 /// Rows (key_id, state, data_keys, source): the keys of the keyring and those that data keys are wrapped by.
 #[pg_extern(sql = false)]
@@ -134,6 +136,12 @@ fn begin_key_rotation() -> pgrx::Uuid {
         &[id.into(), ring.active().into()],
     );
     invalidation::announce_rotation();
+    events::record(
+        None,
+        "key_rotation.begin",
+        "thorbis.data_keys",
+        json!({"id": id.to_string(), "to_key": ring.active()}),
+    );
     id
 }
 
@@ -166,6 +174,7 @@ fn finish_key_rotation(rotation: Option<pgrx::Uuid>) -> i64 {
         done += more;
     }
     note(rotation, done, true);
+    events::record(None, "key_rotation.finish", "thorbis.data_keys", json!({"id": rotation.to_string()}));
     done
 }
 

@@ -8,7 +8,7 @@ use crate::protect::error::ProtectError;
 use crate::protect::options::Options;
 use crate::protect::registry::{self, Entry};
 use crate::protect::table::Table;
-use crate::protect::{pii, plan, policies};
+use crate::protect::{audit, pii, plan, policies};
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
@@ -31,7 +31,8 @@ fn protect(
         (None, None) => Options::default(),
     };
     let previous = before.as_ref().map(|entry| &entry.options);
-    options.settle(&table.name, previous, |column| registry::new_field(&table, column)).or_raise();
+    let (field, audit_name) = (|column: &str| registry::new_field(&table, column), || registry::new_audit_name(&table));
+    options.settle(&table.name, previous, field, audit_name).or_raise();
     // A default of '' stands for no value once the column is encrypted.
     let requires = |name: &str| {
         table.column(name).is_some_and(|c| c.not_null && !c.default.as_ref().is_some_and(|d| d.starts_with("''")))
@@ -95,7 +96,8 @@ fn unprotect(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> SetOfIterator
         let column = encrypted[0].column.clone();
         ProtectError::StillEncrypted { table: table.quoted(), column }.raise();
     }
-    let mut statements = vec![format!("REVOKE ALL ON {} FROM thorbis_app, thorbis_platform", table.quoted())];
+    let mut statements =
+        vec![format!("REVOKE ALL ON {} FROM thorbis_app, thorbis_platform, thorbis_auditor", table.quoted())];
     statements.extend(pii::removals(&table, &entry.options));
     let tables = std::iter::once((table.oid, table.quoted())).chain(table.descendants());
     for (oid, name) in tables {
@@ -110,18 +112,23 @@ fn unprotect(table: Option<pg_sys::Oid>, dry_run: Option<bool>) -> SetOfIterator
         statements.push(format!("ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY"));
         statements.push(format!("ALTER TABLE {name} DISABLE ROW LEVEL SECURITY"));
     }
-    let ours = [
+    let mut ours = vec![
         names::derived("set_updated_at_", base, ""),
         names::derived("update_", base, "_own_columns"),
         names::derived("update_", base, "_tenant_guard"),
     ];
-    for trigger in ours {
-        if sql::exists(
-            "SELECT 1 FROM pg_trigger WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal",
-            &[table.oid.into(), trigger.as_str().into()],
-        ) {
-            statements.push(format!("DROP TRIGGER {} ON {}", quote_identifier(trigger), table.quoted()));
-        }
+    let audit = [audit::row_trigger(&table, &entry.options), audit::truncate_trigger(&table, &entry.options)];
+    ours.extend(audit.into_iter().flatten().map(|(name, _)| name));
+    for (oid, name) in std::iter::once((table.oid, table.quoted())).chain(table.descendants()) {
+        // Those of partitions that came from the parent go with it.
+        let present = sql::query(
+            "SELECT tgname::text FROM pg_trigger
+              WHERE tgrelid = $1 AND tgname = ANY ($2) AND NOT tgisinternal AND tgparentid = 0",
+            &[oid.into(), ours.clone().into()],
+            |row| sql::column::<String>(row, 1),
+        );
+        let drop = |trigger: String| format!("DROP TRIGGER {} ON {name}", quote_identifier(trigger));
+        statements.extend(present.into_iter().map(drop));
     }
     if !dry_run {
         for statement in &statements {

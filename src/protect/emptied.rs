@@ -6,6 +6,9 @@ use crate::protect::options::Options;
 use crate::protect::table::{Column, Table};
 use pgrx::spi::quote_identifier;
 
+/// Begins the texts that stand where there has to be one.
+pub const ERASED: &str = "[erased]";
+
 /// An expression over the table as `t`: NULL where the column may be NULL, a constant default, or a value of the type that
 /// says nothing. None where there is none.
 fn value(table: &Table, column: &Column) -> Option<String> {
@@ -17,7 +20,7 @@ fn value(table: &Table, column: &Column) -> Option<String> {
     if is_unique(table, column) {
         // Several persons are erased: what stands there must differ, and a shorter type would cut the key off.
         let key = table.primary_key.last().map(quote_identifier)?;
-        return ["text", "citext"].contains(&base).then(|| format!("('[erased] ' || t.{key}::text)::{data_type}"));
+        return ["text", "citext"].contains(&base).then(|| format!("('{ERASED} ' || t.{key}::text)::{data_type}"));
     }
     // A default that calls a function, or is a keyword such as CURRENT_TIMESTAMP, would be another value each time.
     let is_constant = |default: &&String| {
@@ -30,7 +33,7 @@ fn value(table: &Table, column: &Column) -> Option<String> {
     Some(match base {
         "json" | "jsonb" => format!("'{{}}'::{data_type}"),
         // A cast cuts to the length of the type.
-        "text" | "character varying" | "citext" | "character" => format!("'[erased]'::{data_type}"),
+        "text" | "character varying" | "citext" | "character" => format!("'{ERASED}'::{data_type}"),
         "inet" | "cidr" => format!("'0.0.0.0'::{data_type}"),
         "date" | "timestamp without time zone" | "timestamp with time zone" => format!("'-infinity'::{data_type}"),
         "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision" => format!("0::{data_type}"),

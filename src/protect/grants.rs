@@ -10,13 +10,14 @@ use pgrx::spi::quote_identifier;
 
 pub const APP: &str = "thorbis_app";
 pub const PLATFORM: &str = "thorbis_platform";
+pub const AUDITOR: &str = "thorbis_auditor";
 /// Columns that triggers and defaults maintain.
 const MAINTAINED: [&str; 4] = ["created_at", "created_by", "updated_at", "updated_by"];
 
 /// The grants on a table that are missing, and those that are too many.
 pub fn missing(table: &Table, options: &Options) -> Vec<String> {
     let (quoted, present) = (table.quoted(), Some(table.oid));
-    let mut statements = schema_usage(table);
+    let mut statements = schema_usage(table, options);
     // UPDATE goes by column: the tenant, the keys and the maintained columns are nobody's to change. So does SELECT where
     // there are blind indexes: whoever could compare them could try guesses.
     // Those of columns that are indexed no more count too.
@@ -25,8 +26,11 @@ pub fn missing(table: &Table, options: &Options) -> Vec<String> {
     let by_column = |c: Command| c == Command::Update || c == Command::Select && !hidden.is_empty();
     let allowed: Vec<Command> = Command::ALL.into_iter().filter(|c| !by_column(*c) && options.allows(*c)).collect();
     let app = on_relation(&quoted, present, APP, &allowed);
-    let platform = on_relation(&quoted, present, PLATFORM, &Command::ALL);
+    let platform = on_relation(&quoted, present, PLATFORM, &options.platform_actions);
     statements.extend(app.statements.into_iter().chain(platform.statements));
+    if options.auditor {
+        statements.extend(on_relation(&quoted, present, AUDITOR, &[Command::Select]).statements);
+    }
     let readable = by_column(Command::Select) && options.allows(Command::Select);
     let readable = if readable { readable_columns(table, options, &hidden) } else { Vec::new() };
     for (command, wanted) in [(Command::Update, updatable_columns(table, options)), (Command::Select, readable)] {
@@ -43,14 +47,16 @@ pub fn missing(table: &Table, options: &Options) -> Vec<String> {
 }
 
 /// The owner too: foreign-key checks run as the owner of the referencing table.
-fn schema_usage(table: &Table) -> Vec<String> {
+fn schema_usage(table: &Table, options: &Options) -> Vec<String> {
     let owner = crate::access::invalidation::owner_of(table.oid).and_then(identity::role_name).unwrap_or_default();
     let lacks = |role: &&&str| {
         let usage = "SELECT 1 FROM pg_namespace WHERE nspname = $1 AND has_schema_privilege($2, oid, 'USAGE')";
         !exists(usage, &[table.schema.as_str().into(), (**role).into()])
     };
     let grant = |role: &&str| format!("GRANT USAGE ON SCHEMA {} TO {}", table.quoted_schema(), quote_identifier(role));
-    [APP, PLATFORM, &owner].iter().filter(lacks).map(grant).collect()
+    let auditor = options.auditor.then_some(AUDITOR);
+    let roles: Vec<&str> = [APP, PLATFORM, &owner].into_iter().chain(auditor).collect();
+    roles.iter().filter(lacks).map(grant).collect()
 }
 
 /// What changes on a whole relation for one role.

@@ -3,6 +3,7 @@
 //! Protection is a difference: `plan` compares what the options ask for with what the catalog holds and lists the
 //! statements that are missing. So it is idempotent, its dry run is exact, and `doctor` finds drift with the same code.
 
+pub mod audit;
 pub mod commands;
 pub mod doctor;
 pub mod emptied;

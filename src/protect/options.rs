@@ -1,6 +1,7 @@
 //! What a table's protection is asked to do beyond the default.
 
 use crate::domain::names;
+use crate::protect::audit::{self, Audit};
 use crate::protect::error::ProtectError;
 use crate::protect::personal::{PiiColumn, Subject};
 use crate::protect::table::Column;
@@ -16,6 +17,12 @@ pub struct Options {
     pub policies: BTreeMap<Command, String>,
     /// What `thorbis_app` may do at all.
     pub actions: Vec<Command>,
+    /// What `thorbis_platform` may do.
+    #[serde(skip_serializing_if = "is_everything")]
+    pub platform_actions: Vec<Command>,
+    /// Whether `thorbis_auditor` reads the rows of its tenant.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub auditor: bool,
     /// Columns `thorbis_app` may update; by default all but keys, the tenant and maintained columns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update_columns: Option<Vec<String>>,
@@ -36,6 +43,9 @@ pub struct Options {
     pub not_personal: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
+    /// What the log of changes keeps.
+    #[serde(skip_serializing_if = "Audit::is_default")]
+    pub audit: Audit,
     /// Other names for the triggers protection makes, by purpose.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub triggers: BTreeMap<Purpose, String>,
@@ -70,6 +80,10 @@ pub struct OwnRows {
     pub update_columns: Vec<String>,
 }
 
+fn is_everything(commands: &[Command]) -> bool {
+    Command::ALL.iter().all(|command| commands.contains(command))
+}
+
 fn own_rows_policy() -> String {
     "own_rows".into()
 }
@@ -79,6 +93,7 @@ fn own_rows_policy() -> String {
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
     Encrypt,
+    Audit,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +143,8 @@ impl Default for Options {
         Options {
             policies: BTreeMap::new(),
             actions: Command::ALL.to_vec(),
+            platform_actions: Command::ALL.to_vec(),
+            auditor: false,
             update_columns: None,
             business_hours: false,
             sensitive: None,
@@ -137,6 +154,7 @@ impl Default for Options {
             pii: Vec::new(),
             not_personal: Vec::new(),
             subject: None,
+            audit: Audit::default(),
             triggers: BTreeMap::new(),
             name: None,
             companions: Vec::new(),
@@ -181,7 +199,8 @@ impl Options {
         let personal = self.pii.iter().map(|p| &p.column).chain(&self.not_personal);
         let subject = self.subject.iter().map(|s| &s.column);
         let own = self.own_rows.iter().map(|o| &o.user_column);
-        self.updatable().chain(sensitive).chain(own).chain(personal).chain(subject)
+        let audited = audit::named_columns(self);
+        self.updatable().chain(sensitive).chain(own).chain(personal).chain(subject).chain(audited)
     }
 
     pub fn encrypted(&self) -> impl Iterator<Item = &PiiColumn> {
@@ -208,6 +227,7 @@ impl Options {
         table: &str,
         previous: Option<&Options>,
         new_field: impl Fn(&str) -> String,
+        new_audit_name: impl FnOnce() -> String,
     ) -> Result<(), ProtectError> {
         let named = previous.and_then(|options| options.name.clone()).unwrap_or_else(|| table.to_owned());
         if self.name.replace(named.clone()).is_some_and(|given| given != named) {
@@ -215,7 +235,8 @@ impl Options {
         }
         let before = |column: &str| previous.and_then(|o| o.pii.iter().find(|p| p.column == column)?.field.clone());
         let known = |field: &String| previous.is_some_and(|o| o.pii.iter().any(|p| p.field.as_ref() == Some(field)));
-        for pii in self.pii.iter_mut().filter(|p| p.is_encrypted()) {
+        // Those of columns in clear are bound to it in the log of changes.
+        for pii in &mut self.pii {
             // A column that was renamed takes its field along.
             if let Some(given) = pii.field.as_ref().filter(|given| !known(given)) {
                 return Err(ProtectError::Options(format!("the field {given:?} is not one of this table")));
@@ -224,6 +245,7 @@ impl Options {
             let settled = pii.field.take().or_else(|| before(&pii.column)).unwrap_or_else(|| new_field(&pii.column));
             pii.field = Some(settled);
         }
+        self.audit.settle(previous.map(|options| &options.audit), new_audit_name)?;
         let mut fields: Vec<&String> = self.pii.iter().filter_map(|p| p.field.as_ref()).collect();
         fields.sort();
         if let Some(twice) = fields.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -275,9 +297,12 @@ mod tests {
         let given = json!({"pii": ["notes", {"column": "email", "kind": "email", "index": true}]});
         let mut options = Options::parse(given).unwrap();
         assert_eq!(options.sealed_columns().collect::<Vec<_>>(), ["notes_encrypted", "email_encrypted", "email_bidx"]);
-        options.settle("t", None, |column| format!("s.t.{column}")).unwrap();
+        options.settle("t", None, |column| format!("s.t.{column}"), || "s.t".into()).unwrap();
         let mut renamed = Options::parse(json!({"pii": ["email", "more"]})).unwrap();
-        renamed.settle("renamed", Some(&options), |column| format!("s.renamed.{column}")).unwrap();
+        renamed
+            .settle("renamed", Some(&options), |column| format!("s.renamed.{column}"), || "s.renamed".into())
+            .unwrap();
+        assert_eq!(renamed.audit.columns.name.as_deref(), Some("s.t"), "the history of the table goes on");
         assert_eq!(renamed.base("renamed"), "t");
         let fields: Vec<_> = renamed.pii.iter().map(|p| p.field.as_deref().unwrap()).collect();
         assert_eq!(fields, ["s.t.email", "s.renamed.more"], "ciphertexts stay bound to what they were bound to");
@@ -287,12 +312,15 @@ mod tests {
 
     #[test]
     fn fields_and_names_are_not_chosen() {
-        let settle = |json, previous| Options::parse(json).unwrap().settle("t", previous, |c| format!("s.t.{c}"));
+        let settle = |json, previous| {
+            Options::parse(json).unwrap().settle("t", previous, |c| format!("s.t.{c}"), || "s.t".into())
+        };
         let stolen = json!({"pii": [{"column": "email", "field": "shared.customers.email"}]});
         assert!(settle(stolen, None).is_err());
         assert!(settle(json!({"name": "other"}), None).is_err());
         let mut before = Options::parse(json!({"pii": ["email"]})).unwrap();
-        before.settle("t", None, |c| format!("s.t.{c}")).unwrap();
+        before.settle("t", None, |c| format!("s.t.{c}"), || "s.t".into()).unwrap();
+        assert!(settle(json!({"audit": {"name": "shared.users"}}), None).is_err());
         assert!(settle(before.to_json(), Some(&before)).is_ok(), "what the registry holds can be given back");
         let renamed = json!({"pii": [{"column": "mail", "field": "s.t.email"}]});
         assert!(settle(renamed, Some(&before)).is_ok(), "a renamed column keeps its field");

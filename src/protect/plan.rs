@@ -4,12 +4,12 @@ use crate::deploy::extension_schema;
 use crate::domain::names;
 use crate::pg::sql::{column, exists, optional, query};
 use crate::protect::error::ProtectError;
-use crate::protect::grants::APP;
+use crate::protect::grants::{APP, AUDITOR};
 use crate::protect::options::{Command, Options};
 use crate::protect::personal::PiiColumn;
 use crate::protect::policies::{self, Policy};
 use crate::protect::table::Table;
-use crate::protect::{grants, pii, pii_views, risks};
+use crate::protect::{audit, grants, pii, pii_views, risks};
 use pgrx::pg_sys;
 use pgrx::spi::{quote_identifier, quote_literal};
 
@@ -58,6 +58,29 @@ impl Fires {
             Fires::Ordinarily => "",
             Fires::Always => "ALWAYS ",
         }
+    }
+}
+
+/// What a trigger stands on: the table, or one beneath it.
+struct Relation {
+    oid: pg_sys::Oid,
+    /// Quoted.
+    name: String,
+}
+
+impl Relation {
+    /// Triggers of the log of changes that stand on it, but for those a partition has from its parent.
+    fn audit_triggers(&self) -> Vec<String> {
+        query(
+            "SELECT t.tgname::text FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+              WHERE t.tgrelid = $1 AND t.tgparentid = 0 AND p.proname IN ('audit_row_changes', 'audit_truncate')",
+            &[self.oid.into()],
+            |row| column(row, 1),
+        )
+    }
+
+    fn is_partition(&self) -> bool {
+        exists("SELECT 1 FROM pg_class WHERE oid = $1 AND relispartition", &[self.oid.into()])
     }
 }
 
@@ -181,11 +204,12 @@ impl Plan {
 
     fn triggers(&mut self, table: &Table, resource: &str, options: &Options) -> Result<(), ProtectError> {
         let schema = extension_schema();
+        let on = Relation { oid: table.oid, name: table.quoted() };
         if table.column("updated_at").is_some_and(|c| c.data_type == TIMESTAMPTZ) {
             let name = names::derived("set_updated_at_", options.base(&table.name), "");
             // Somebody's own trigger of that name may do as well: nothing depends on it.
             let call = format!("{schema}.set_updated_at_column()");
-            let _own = self.trigger(table, &name, "BEFORE UPDATE", &call, Fires::Ordinarily);
+            let _own = self.trigger(&on, &name, "BEFORE UPDATE", &call, Fires::Ordinarily);
         }
         if let Some(own) = options.own_rows.as_ref().filter(|own| !own.update_columns.is_empty()) {
             let name = names::derived("update_", options.base(&table.name), "_own_columns");
@@ -198,23 +222,45 @@ impl Plan {
                 .map(quote_literal)
                 .collect();
             let call = format!("{schema}.check_own_row_update({})", arguments.join(", "));
-            self.trigger(table, &name, "BEFORE UPDATE", &call, Fires::Ordinarily)?;
+            self.trigger(&on, &name, "BEFORE UPDATE", &call, Fires::Ordinarily)?;
         }
         if let Some((name, call)) = pii::trigger(table, options)? {
-            self.trigger(table, &name, "BEFORE INSERT OR UPDATE", &call, Fires::Always)?;
+            self.trigger(&on, &name, "BEFORE INSERT OR UPDATE", &call, Fires::Always)?;
         }
+        self.audit_triggers(table, options)?;
         let name = names::derived("update_", options.base(&table.name), "_tenant_guard");
         let column = &options.tenant_column;
         let event = format!("BEFORE UPDATE OF {}", quote_identifier(column));
         let call = format!("{schema}.keep_tenant_id({})", quote_literal(column));
-        self.trigger(table, &name, &event, &call, Fires::Ordinarily)
+        self.trigger(&on, &name, &event, &call, Fires::Ordinarily)
+    }
+
+    /// PostgreSQL gives row triggers to partitions, but not to inheritance children, and triggers of TRUNCATE to neither.
+    fn audit_triggers(&mut self, table: &Table, options: &Options) -> Result<(), ProtectError> {
+        let wanted = audit::row_trigger(table, options).zip(audit::truncate_trigger(table, options));
+        let names: Vec<&str> =
+            wanted.iter().flat_map(|(row, truncate)| [row.0.as_str(), truncate.0.as_str()]).collect();
+        let root = (table.oid, table.quoted());
+        for (oid, name) in std::iter::once(root).chain(table.descendants()) {
+            let on = Relation { oid, name };
+            // Under another name they would log every change once more; and there are tables that are logged no more.
+            for stray in on.audit_triggers().into_iter().filter(|name| !names.contains(&name.as_str())) {
+                self.push(format!("DROP TRIGGER {} ON {}", quote_identifier(stray), on.name));
+            }
+            let Some(((changes, row_call), (truncate, truncate_call))) = &wanted else { continue };
+            if !on.is_partition() {
+                self.trigger(&on, changes, "AFTER INSERT OR DELETE OR UPDATE", row_call, Fires::Always)?;
+            }
+            self.trigger(&on, truncate, "BEFORE TRUNCATE", truncate_call, Fires::Always)?;
+        }
+        Ok(())
     }
 
     /// Makes the trigger, or makes it again when its arguments changed. One of that name that calls somebody else's
     /// function is an error.
     fn trigger(
         &mut self,
-        table: &Table,
+        on: &Relation,
         name: &str,
         event: &str,
         call: &str,
@@ -223,21 +269,22 @@ impl Plan {
         let present = query(
             "SELECT tgenabled::text, pg_get_triggerdef(oid) FROM pg_trigger
               WHERE tgrelid = $1 AND tgname = $2 AND NOT tgisinternal",
-            &[table.oid.into(), name.into()],
+            &[on.oid.into(), name.into()],
             |row| (column::<String>(row, 1), column::<String>(row, 2)),
         );
         let quoted = quote_identifier(name);
         let function = call.split('(').next().unwrap_or(call);
-        let create = format!("CREATE TRIGGER {quoted} {event} ON {} FOR EACH ROW EXECUTE FUNCTION {call}", self.table);
-        let enable = format!("ALTER TABLE {} ENABLE {}TRIGGER {quoted}", self.table, fires.sql());
+        let level = if event.ends_with("TRUNCATE") { "STATEMENT" } else { "ROW" };
+        let create = format!("CREATE TRIGGER {quoted} {event} ON {} FOR EACH {level} EXECUTE FUNCTION {call}", on.name);
+        let enable = format!("ALTER TABLE {} ENABLE {}TRIGGER {quoted}", on.name, fires.sql());
         let always = (fires == Fires::Always).then(|| enable.clone());
         match present.first() {
             None => self.statements.extend([create].into_iter().chain(always)),
             Some((_, found)) if !found.contains(&format!("EXECUTE FUNCTION {function}(")) => {
-                return Err(ProtectError::TriggerNameTaken { table: self.table.clone(), trigger: name.to_owned() });
+                return Err(ProtectError::TriggerNameTaken { table: on.name.clone(), trigger: name.to_owned() });
             }
             Some((_, found)) if *found != create => {
-                self.push(format!("DROP TRIGGER {quoted} ON {}", self.table));
+                self.push(format!("DROP TRIGGER {quoted} ON {}", on.name));
                 self.statements.extend([create].into_iter().chain(always));
             }
             // Disabled, or for replicated rows only, or not for those.
@@ -295,12 +342,12 @@ fn outdated_policies(table: &str, desired: &[Policy], previous: Option<&(String,
 fn present_policies(oid: pg_sys::Oid) -> Vec<Policy> {
     query(
         "SELECT polname::text, polcmd::text, polpermissive, polroles = ARRAY[to_regrole('thorbis_app')::oid],
-                polroles = '{0}', pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
+                polroles = '{0}', polroles = ARRAY[to_regrole('thorbis_auditor')::oid], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
            FROM pg_policy WHERE polrelid = $1",
         &[oid.into()],
         |row| {
             let letter = column::<String>(row, 2);
-            let (app, public): (bool, bool) = (column(row, 4), column(row, 5));
+            let (app, public, auditor): (bool, bool, bool) = (column(row, 4), column(row, 5), column(row, 6));
             Policy {
                 name: column(row, 1),
                 command: Command::ALL.into_iter().find(|c| letter.starts_with(c.letter())),
@@ -310,11 +357,13 @@ fn present_policies(oid: pg_sys::Oid) -> Vec<Policy> {
                     Some(APP)
                 } else if public {
                     None
+                } else if auditor {
+                    Some(AUDITOR)
                 } else {
                     Some("")
                 },
-                using: optional(row, 6),
-                check: optional(row, 7),
+                using: optional(row, 7),
+                check: optional(row, 8),
             }
         },
     )

@@ -2,6 +2,7 @@
 
 use crate::deploy::extension_schema;
 use crate::domain::names;
+use crate::protect::grants::{APP, AUDITOR};
 use crate::protect::options::{Command, Options};
 use pgrx::spi::{quote_identifier, quote_literal};
 
@@ -48,14 +49,7 @@ pub fn desired(table: &str, resource: &str, options: &Options) -> Vec<Policy> {
             Command::Select | Command::Delete => (Some(condition), None),
         };
         let name = options.policy_name(table, command);
-        policies.push(Policy {
-            name,
-            command: Some(command),
-            permissive: true,
-            role: Some("thorbis_app"),
-            using,
-            check,
-        });
+        policies.push(Policy { name, command: Some(command), permissive: true, role: Some(APP), using, check });
     }
     if let Some(own) = &options.own_rows {
         let condition = functions.own_rows(&own.user_column);
@@ -63,7 +57,7 @@ pub fn desired(table: &str, resource: &str, options: &Options) -> Vec<Policy> {
             name,
             command: Some(command),
             permissive: true,
-            role: Some("thorbis_app"),
+            role: Some(APP),
             using: Some(condition.clone()),
             check,
         };
@@ -72,6 +66,16 @@ pub fn desired(table: &str, resource: &str, options: &Options) -> Vec<Policy> {
             let name = names::derived("", &own.policy, "_update");
             policies.push(policy(name, Command::Update, Some(condition.clone())));
         }
+    }
+    if options.auditor {
+        policies.push(Policy {
+            name: names::derived("", table, "_auditor"),
+            command: Some(Command::Select),
+            permissive: true,
+            role: Some(AUDITOR),
+            using: Some(functions.tenant_is("get_current_tenant_id()")),
+            check: None,
+        });
     }
     policies.push(Policy {
         name: names::derived("tenant_isolation_", table, ""),
@@ -128,7 +132,7 @@ impl<'a> Functions<'a> {
     /// Whoever changes rows must be able to read them.
     fn backstop(&self) -> String {
         let by_permission = self.options.permissions && self.options.allows(Command::Select);
-        if by_permission && self.options.own_rows.is_none() {
+        if by_permission && self.options.own_rows.is_none() && !self.options.auditor {
             self.permitted(Command::Select)
         } else {
             self.tenant_is("get_current_tenant_id()")

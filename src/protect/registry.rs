@@ -3,7 +3,7 @@
 use crate::access::invalidation;
 use crate::pg::error::SqlError;
 use crate::pg::identity::ActingAs;
-use crate::pg::sql::{column, exists, query, query_one, run};
+use crate::pg::sql::{column, exists, optional, query, query_one, run};
 use crate::protect::error::ProtectError;
 use crate::protect::options::Options;
 use crate::protect::table::Table;
@@ -26,6 +26,12 @@ pub fn find(table: pg_sys::Oid) -> Option<Entry> {
             entry,
         )
     })
+}
+
+/// The entry of the table that a name stands for.
+pub fn called(name: &str) -> Option<Entry> {
+    let table = query_one("SELECT to_regclass($1)::oid", &[name.into()], |row| optional::<pg_sys::Oid>(row, 1));
+    find(table??)
 }
 
 pub fn all() -> Vec<Entry> {
@@ -71,7 +77,7 @@ pub fn save(entry: &Entry) {
                 AS a(action, verb)
           WHERE a.action <> 'pii' OR $2
          ON CONFLICT (resource, action) DO NOTHING",
-        &[entry.resource.as_str().into(), entry.options.encrypted().next().is_some().into()],
+        &[entry.resource.as_str().into(), (!entry.options.pii.is_empty()).into()],
     );
 }
 
@@ -92,14 +98,24 @@ pub fn resource_is_known(resource: &str) -> bool {
     }
 }
 
+/// What the log of changes calls a newly protected table: its name, and a number where another one's history has it.
+pub fn new_audit_name(table: &Table) -> String {
+    let entries = all();
+    unused(table.quoted(), |name| entries.iter().any(|e| e.options.audit.columns.name.as_deref() == Some(name)))
+}
+
 /// What the ciphertexts of a newly encrypted column are bound to: its name, and a number where a table that was called so
 /// before has the name already.
 pub fn new_field(table: &Table, column: &str) -> String {
     let name = format!("{}.{}", table.quoted(), pgrx::spi::quote_identifier(column));
     let entries = all();
-    let taken = |field: &String| entries.iter().any(|e| e.options.pii.iter().any(|p| p.field.as_ref() == Some(field)));
+    unused(name, |field| entries.iter().any(|e| e.options.pii.iter().any(|p| p.field.as_deref() == Some(field))))
+}
+
+/// The name, or the name with the first number that is free.
+fn unused(name: String, taken: impl Fn(&str) -> bool) -> String {
     let numbered = (2..).map(|n| format!("{name} {n}"));
-    std::iter::once(name.clone()).chain(numbered).find(|field| !taken(field)).expect("some number is free")
+    std::iter::once(name.clone()).chain(numbered).find(|name| !taken(name)).expect("some number is free")
 }
 
 fn as_owner<R>(body: impl FnOnce() -> R) -> R {

@@ -80,6 +80,8 @@ FROM (VALUES
 
 INSERT INTO rbac.permissions (resource, action, description) VALUES
     ('rbac', 'inspect', 'Ask what another user may do, and who may do something'),
+    ('audit', 'read', 'Read who changed what'),
+    ('audit', 'admin', 'Do everything with the log of changes'),
     ('users', 'pii', 'Read encrypted personal data of users'),
     ('customers', 'pii', 'Read encrypted personal data of customers'),
     ('pii', 'decrypt', 'Decrypt values that are of no protected column');

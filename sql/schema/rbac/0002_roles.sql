@@ -42,6 +42,16 @@ CREATE TRIGGER truncate_roles_invalidation
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.invalidate_permissions();
 ALTER TABLE rbac.roles ENABLE ALWAYS TRIGGER truncate_roles_invalidation;
 
+CREATE TRIGGER write_roles_security_event
+    AFTER INSERT OR UPDATE OR DELETE ON rbac.roles
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.record_security_event('role');
+ALTER TABLE rbac.roles ENABLE ALWAYS TRIGGER write_roles_security_event;
+
+CREATE TRIGGER truncate_roles_security_event
+    AFTER TRUNCATE ON rbac.roles
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.record_security_event('role');
+ALTER TABLE rbac.roles ENABLE ALWAYS TRIGGER truncate_roles_security_event;
+
 COMMENT ON TABLE rbac.roles IS 'The roles of a tenant: copies of the templates, and its own';
 COMMENT ON COLUMN rbac.roles.tenant_id IS 'The tenant the row belongs to';
 COMMENT ON COLUMN rbac.roles.id IS 'Identifies the role within its tenant';
@@ -99,6 +109,16 @@ CREATE TRIGGER truncate_role_permissions_invalidation
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.invalidate_permissions();
 ALTER TABLE rbac.role_permissions ENABLE ALWAYS TRIGGER truncate_role_permissions_invalidation;
 
+CREATE TRIGGER write_role_permissions_security_event
+    AFTER INSERT OR UPDATE OR DELETE ON rbac.role_permissions
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.record_security_event('role_permission');
+ALTER TABLE rbac.role_permissions ENABLE ALWAYS TRIGGER write_role_permissions_security_event;
+
+CREATE TRIGGER truncate_role_permissions_security_event
+    AFTER TRUNCATE ON rbac.role_permissions
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.record_security_event('role_permission');
+ALTER TABLE rbac.role_permissions ENABLE ALWAYS TRIGGER truncate_role_permissions_security_event;
+
 COMMENT ON TABLE rbac.role_permissions IS 'What each role permits. Nobody adds a permission that they do not hold';
 COMMENT ON COLUMN rbac.role_permissions.tenant_id IS 'The tenant the row belongs to';
 COMMENT ON COLUMN rbac.role_permissions.role_id IS 'The role that permits';
@@ -151,6 +171,16 @@ CREATE TRIGGER truncate_role_hierarchy_invalidation
     AFTER TRUNCATE ON rbac.role_hierarchy
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.invalidate_permissions();
 ALTER TABLE rbac.role_hierarchy ENABLE ALWAYS TRIGGER truncate_role_hierarchy_invalidation;
+
+CREATE TRIGGER write_role_hierarchy_security_event
+    AFTER INSERT OR UPDATE OR DELETE ON rbac.role_hierarchy
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.record_security_event('role_hierarchy');
+ALTER TABLE rbac.role_hierarchy ENABLE ALWAYS TRIGGER write_role_hierarchy_security_event;
+
+CREATE TRIGGER truncate_role_hierarchy_security_event
+    AFTER TRUNCATE ON rbac.role_hierarchy
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.record_security_event('role_hierarchy');
+ALTER TABLE rbac.role_hierarchy ENABLE ALWAYS TRIGGER truncate_role_hierarchy_security_event;
 
 COMMENT ON TABLE rbac.role_hierarchy IS 'Which role includes which: a role permits what the roles it inherits permit';
 COMMENT ON COLUMN rbac.role_hierarchy.tenant_id IS 'The tenant the row belongs to';

@@ -51,6 +51,16 @@ CREATE TRIGGER truncate_user_roles_invalidation
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.invalidate_permissions();
 ALTER TABLE rbac.user_roles ENABLE ALWAYS TRIGGER truncate_user_roles_invalidation;
 
+CREATE TRIGGER write_user_roles_security_event
+    AFTER INSERT OR UPDATE OR DELETE ON rbac.user_roles
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.record_security_event('user_role');
+ALTER TABLE rbac.user_roles ENABLE ALWAYS TRIGGER write_user_roles_security_event;
+
+CREATE TRIGGER truncate_user_roles_security_event
+    AFTER TRUNCATE ON rbac.user_roles
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.record_security_event('user_role');
+ALTER TABLE rbac.user_roles ENABLE ALWAYS TRIGGER truncate_user_roles_security_event;
+
 COMMENT ON TABLE rbac.user_roles IS
     'Who has which role. Nobody gives a role that permits more than they hold, and the last owner of a tenant stays';
 COMMENT ON COLUMN rbac.user_roles.tenant_id IS 'The tenant the row belongs to';

@@ -42,6 +42,16 @@ CREATE TRIGGER truncate_access_grants_invalidation
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.invalidate_permissions();
 ALTER TABLE rbac.access_grants ENABLE ALWAYS TRIGGER truncate_access_grants_invalidation;
 
+CREATE TRIGGER write_access_grants_security_event
+    AFTER INSERT OR UPDATE OR DELETE ON rbac.access_grants
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.record_security_event('break_glass');
+ALTER TABLE rbac.access_grants ENABLE ALWAYS TRIGGER write_access_grants_security_event;
+
+CREATE TRIGGER truncate_access_grants_security_event
+    AFTER TRUNCATE ON rbac.access_grants
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.record_security_event('break_glass');
+ALTER TABLE rbac.access_grants ENABLE ALWAYS TRIGGER truncate_access_grants_security_event;
+
 COMMENT ON TABLE rbac.access_grants IS
     'Break-glass access: one permission for one user, with a reason and an end. Nobody gives what they do not hold';
 COMMENT ON COLUMN rbac.access_grants.tenant_id IS 'The tenant the row belongs to';

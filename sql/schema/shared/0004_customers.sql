@@ -94,7 +94,7 @@ COMMENT ON INDEX shared.idx_customers_search IS
 SELECT thorbis.protect('shared.customers', 'customers', '{
     "policies": {"select": "employee_read_customers"},
     "sensitive": {"column": "settings", "key": "pii_restricted"},
-    "triggers": {"encrypt": "encrypt_customer_pii_trigger"},
+    "triggers": {"encrypt": "encrypt_customer_pii_trigger", "audit": "audit_customer_changes"},
     "subject": {"kind": "customer", "column": "id"},
     "pii": [
         {"column": "email", "kind": "email", "index": true, "category": "contact"},

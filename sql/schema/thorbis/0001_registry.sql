@@ -62,6 +62,16 @@ CREATE TRIGGER truncate_protected_tables_invalidation
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.invalidate_permissions();
 ALTER TABLE thorbis.protected_tables ENABLE ALWAYS TRIGGER truncate_protected_tables_invalidation;
 
+CREATE TRIGGER write_protected_tables_security_event
+    AFTER INSERT OR UPDATE OR DELETE ON thorbis.protected_tables
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.record_security_event('protected_table');
+ALTER TABLE thorbis.protected_tables ENABLE ALWAYS TRIGGER write_protected_tables_security_event;
+
+CREATE TRIGGER truncate_protected_tables_security_event
+    AFTER TRUNCATE ON thorbis.protected_tables
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.record_security_event('protected_table');
+ALTER TABLE thorbis.protected_tables ENABLE ALWAYS TRIGGER truncate_protected_tables_security_event;
+
 COMMENT ON TABLE thorbis.protected_tables IS 'Tables under thorbis.protect()';
 COMMENT ON COLUMN thorbis.protected_tables.table_id IS 'The table; follows it through renames';
 COMMENT ON COLUMN thorbis.protected_tables.resource IS 'Resource of the permissions that its policies ask for';
@@ -102,6 +112,16 @@ CREATE TRIGGER truncate_bound_roles_invalidation
     AFTER TRUNCATE ON thorbis.bound_roles
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.invalidate_permissions();
 ALTER TABLE thorbis.bound_roles ENABLE ALWAYS TRIGGER truncate_bound_roles_invalidation;
+
+CREATE TRIGGER write_bound_roles_security_event
+    AFTER INSERT OR UPDATE OR DELETE ON thorbis.bound_roles
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.record_security_event('bound_role');
+ALTER TABLE thorbis.bound_roles ENABLE ALWAYS TRIGGER write_bound_roles_security_event;
+
+CREATE TRIGGER truncate_bound_roles_security_event
+    AFTER TRUNCATE ON thorbis.bound_roles
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.record_security_event('bound_role');
+ALTER TABLE thorbis.bound_roles ENABLE ALWAYS TRIGGER truncate_bound_roles_security_event;
 
 COMMENT ON TABLE thorbis.bound_roles IS 'Database roles whose tenant is fixed by thorbis.bind_role()';
 COMMENT ON COLUMN thorbis.bound_roles.role_name IS 'Database role';

@@ -1,0 +1,230 @@
+//! What a trigger knows of its table: kept by the backend, so that neither a row nor a statement asks the catalog again.
+
+use crate::audit::subject::SubjectPath;
+use crate::domain::audit_spec::AuditSpec;
+use crate::domain::jsonb;
+use crate::pg::cell::BackendCell;
+use crate::pg::error::SqlError;
+use crate::pg::trigger::{ColumnType, Trigger, TriggerError};
+use pgrx::{PgMemoryContexts, pg_sys};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// A table with its trigger.
+pub struct Layout {
+    pub table: String,
+    pub tenant: i32,
+    /// The columns of the primary key without the tenant, with their types.
+    pub key: Vec<(i32, pg_sys::Oid)>,
+    /// Those that are logged, in the order of their names within a JSON object.
+    pub columns: Vec<Column>,
+    pub subject: Option<SubjectPath>,
+}
+
+pub struct Column {
+    pub number: i32,
+    pub name: Box<[u8]>,
+    pub kind: Kind,
+    pub by_value: bool,
+    pub length: i16,
+    pub treatment: Treatment,
+}
+
+/// How a value becomes JSON.
+pub enum Kind {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Numeric,
+    Uuid,
+    Text,
+    /// date, timestamp, timestamptz: their type.
+    Time(pg_sys::Oid),
+    Jsonb,
+    /// By `to_jsonb`.
+    Other(ToJsonb),
+}
+
+/// What the log shows of a value.
+pub enum Treatment {
+    Plain,
+    /// That it changed.
+    Secret,
+    /// The value as an envelope bound to this field.
+    Personal(String),
+}
+
+/// `to_jsonb` for one type.
+pub struct ToJsonb {
+    function: Box<pg_sys::FmgrInfo>,
+    /// Where the function keeps what it remembers; goes with it.
+    _memory: PgMemoryContexts,
+}
+
+impl ToJsonb {
+    fn of(column: &pg_sys::FormData_pg_attribute) -> ToJsonb {
+        // SAFETY: a child of the memory that lasts, not of that of the row.
+        let mut memory = unsafe {
+            PgMemoryContexts::TopMemoryContext.switch_to(|_| PgMemoryContexts::new("thorbis_db audit column"))
+        };
+        let mut function = Box::new(pg_sys::FmgrInfo::default());
+        // SAFETY: the memory lives as long as the function; to_jsonb asks its call expression for the type of its argument.
+        unsafe {
+            memory.switch_to(|context| {
+                pg_sys::fmgr_info_cxt(pg_sys::Oid::from(pg_sys::F_TO_JSONB), &mut *function, context.value());
+                let argument = pg_sys::makeNullConst(column.atttypid, column.atttypmod, column.attcollation);
+                let arguments = pg_sys::lappend(std::ptr::null_mut(), argument.cast());
+                function.fn_expr = pg_sys::makeFuncExpr(
+                    pg_sys::Oid::from(pg_sys::F_TO_JSONB),
+                    pg_sys::JSONBOID,
+                    arguments,
+                    pg_sys::InvalidOid,
+                    pg_sys::InvalidOid,
+                    pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+                )
+                .cast();
+            });
+        }
+        ToJsonb { function, _memory: memory }
+    }
+
+    /// The jsonb datum of a value.
+    ///
+    /// # Safety
+    /// The value is of the type.
+    pub unsafe fn call(&self, value: pg_sys::Datum) -> pg_sys::Datum {
+        // SAFETY: per contract. PostgreSQL writes what it remembers into the function, which nothing else refers to.
+        unsafe { pg_sys::FunctionCall1Coll((&raw const *self.function).cast_mut(), pg_sys::InvalidOid, value) }
+    }
+}
+
+/// A layout, and whether the catalog still says so.
+struct Known {
+    layout: Rc<Layout>,
+    /// The table, and those its rows lead to their person through.
+    relations: Vec<pg_sys::Oid>,
+    valid: Cell<bool>,
+}
+
+#[derive(Default)]
+struct Cache {
+    /// By trigger: that of a partition is its own.
+    by_trigger: RefCell<HashMap<pg_sys::Oid, Known>>,
+    last: RefCell<Option<(pg_sys::Oid, Rc<Layout>)>>,
+}
+
+static CACHE: BackendCell<std::sync::LazyLock<Cache>> = BackendCell::new(std::sync::LazyLock::new(Default::default));
+
+pub fn init() {
+    // SAFETY: registered once per backend; the callback touches no memory of a transaction.
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_message), pg_sys::Datum::from(0)) };
+}
+
+unsafe extern "C-unwind" fn on_relcache_message(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    let cache: &Cache = &CACHE;
+    // Nothing here calls PostgreSQL while it holds a borrow, so no message comes in between.
+    if let (Ok(known), Ok(mut last)) = (cache.by_trigger.try_borrow(), cache.last.try_borrow_mut()) {
+        let stale = |known: &&Known| relation == pg_sys::InvalidOid || known.relations.contains(&relation);
+        for known in known.values().filter(stale) {
+            known.valid.set(false);
+            *last = None;
+        }
+    }
+}
+
+/// The layout for the trigger that is running.
+pub fn of(trigger: &Trigger) -> Rc<Layout> {
+    let (cache, oid): (&Cache, _) = (&CACHE, trigger.oid());
+    if let Some((_, layout)) = cache.last.borrow().as_ref().filter(|(known, _)| *known == oid) {
+        return Rc::clone(layout);
+    }
+    let known = cache.by_trigger.borrow().get(&oid).filter(|k| k.valid.get()).map(|k| Rc::clone(&k.layout));
+    let layout = known.unwrap_or_else(|| {
+        let layout = Rc::new(Layout::read(trigger));
+        let through = layout.subject.iter().flat_map(SubjectPath::relations);
+        let relations = std::iter::once(trigger.relation()).chain(through).collect();
+        let known = Known { layout: Rc::clone(&layout), relations, valid: Cell::new(true) };
+        cache.by_trigger.borrow_mut().insert(oid, known);
+        layout
+    });
+    cache.last.replace(Some((oid, Rc::clone(&layout))));
+    layout
+}
+
+/// What the trigger was told.
+pub fn spec(trigger: &Trigger) -> AuditSpec {
+    let spec = trigger.arguments().first().and_then(|text| AuditSpec::parse(text));
+    spec.unwrap_or_else(|| TriggerError::Arguments { table: trigger.table_name() }.raise())
+}
+
+impl Layout {
+    fn read(trigger: &Trigger) -> Layout {
+        let spec = spec(trigger);
+        // SAFETY: the relation is open while its trigger runs.
+        let attributes = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(trigger.descriptor()) };
+        let live = || attributes.iter().filter(|a| !a.attisdropped);
+        // A column that was renamed, or dropped: until protect() has looked again, no other may show what it held.
+        let mut named = spec.personal.keys().chain(&spec.secret).chain(&spec.exclude);
+        let outdated = !named.all(|name| live().any(|a| a.name() == name));
+        let mut columns: Vec<Column> = live()
+            .filter(|a| !spec.exclude.iter().any(|name| name == a.name()) && a.attgenerated != b'v' as std::ffi::c_char)
+            .map(|a| {
+                let kind = Kind::of(a);
+                let treatment = treatment(&spec, a.name(), &kind, outdated);
+                Column {
+                    number: a.attnum.into(),
+                    name: a.name().as_bytes().into(),
+                    kind,
+                    by_value: a.attbyval,
+                    length: a.attlen,
+                    treatment,
+                }
+            })
+            .collect();
+        columns.sort_by(|a, b| jsonb::key_order(&a.name, &b.name));
+        let tenant = trigger.required_column(&spec.tenant, ColumnType::Uuid);
+        Layout {
+            tenant,
+            key: key_columns(trigger, tenant),
+            columns,
+            subject: spec.subject.and_then(|subject| SubjectPath::of(trigger, subject)),
+            table: spec.table,
+        }
+    }
+}
+
+fn treatment(spec: &AuditSpec, name: &str, kind: &Kind, outdated: bool) -> Treatment {
+    let is_in = |list: &[String]| list.iter().any(|listed| listed == name);
+    let may_hold_text = matches!(kind, Kind::Text | Kind::Jsonb | Kind::Other(_));
+    match spec.personal.get(name) {
+        Some(field) => Treatment::Personal(field.clone()),
+        None if is_in(&spec.secret) => Treatment::Secret,
+        None if outdated && may_hold_text && !is_in(&spec.not_personal) => Treatment::Secret,
+        None => Treatment::Plain,
+    }
+}
+
+impl Kind {
+    fn of(column: &pg_sys::FormData_pg_attribute) -> Kind {
+        // SAFETY: a catalog look-up.
+        match unsafe { pg_sys::getBaseType(column.atttypid) } {
+            pg_sys::BOOLOID => Kind::Bool,
+            pg_sys::INT2OID => Kind::Int2,
+            pg_sys::INT4OID => Kind::Int4,
+            pg_sys::INT8OID => Kind::Int8,
+            pg_sys::NUMERICOID => Kind::Numeric,
+            pg_sys::UUIDOID => Kind::Uuid,
+            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => Kind::Text,
+            time @ (pg_sys::DATEOID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID) => Kind::Time(time),
+            pg_sys::JSONBOID => Kind::Jsonb,
+            _ => Kind::Other(ToJsonb::of(column)),
+        }
+    }
+}
+
+/// The columns of the primary key in the index's order, without the tenant. None for a table without a primary key.
+fn key_columns(trigger: &Trigger, tenant: i32) -> Vec<(i32, pg_sys::Oid)> {
+    trigger.primary_key().into_iter().filter(|(number, _)| *number != tenant).collect()
+}
