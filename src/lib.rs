@@ -55,6 +55,8 @@ pub extern "C-unwind" fn _PG_init() {
     audit::origin::init();
     audit::layout::init();
     audit::change_log::init();
+    audit::retention::init();
+    audit::worker::init();
 }
 
 /// Test setup for `cargo pgrx test`.

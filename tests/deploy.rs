@@ -13,7 +13,9 @@ fn names(client: &mut Client, sql: &str) -> Vec<String> {
 fn listing(db: &Database) -> Vec<String> {
     let mut client = db.superuser();
     let mut lines = objects(&mut client);
-    lines.extend(rows(&mut client).into_iter().filter(|line| !line.starts_with("thorbis.")));
+    lines.extend(
+        rows(&mut client).into_iter().filter(|line| !line.starts_with("thorbis.") && !line.starts_with("audit.")),
+    );
     lines.extend(names(
         &mut client,
         "SELECT concat_ws(' ', 'migration', module, version, name, checksum) FROM thorbis.migrations ORDER BY 1",

@@ -134,7 +134,9 @@ fn copy_to_writes_own_rows_only() {
         for what in [format!("{name} ({})", stored.join(", ")), format!("(SELECT {} FROM {name})", table.all())] {
             let text = copy_out(tx, &what);
             assert!(!text.contains(&B.id.to_string()), "COPY {what} shows tenant B");
-            assert!(text.contains(&A.id.to_string()), "COPY {what} shows nothing of A");
+            // Under row security COPY of a table reads that table alone, not its partitions.
+            let has_rows = !table.is_partitioned || what.starts_with('(');
+            assert_eq!(text.contains(&A.id.to_string()), has_rows, "COPY {what} shows nothing of A");
         }
     });
 }

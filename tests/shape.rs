@@ -79,9 +79,13 @@ fn foreign_keys_between_tenant_tables_carry_the_tenant() {
         "no foreign key to the tenant",
         "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
           WHERE c.relnamespace = ANY ({schemas}) AND c.relnamespace <> 'thorbis'::regnamespace AND c.relkind IN ('r', 'p')
+            AND NOT c.relispartition
             AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'f'
                                AND k.confrelid = 'shared.tenants'::regclass AND k.conkey = ARRAY[a.attnum])",
-        &[],
+        &[
+            ("audit.change_log", "outlives the tenants"),
+            ("audit.security_events", "outlives the tenants, and the platform has events too"),
+        ],
     );
 }
 
@@ -118,7 +122,9 @@ fn policies_are_those_of_protection() {
     let backstop = count("NOT p.polpermissive AND p.polcmd = '*' AND p.polname = 'tenant_isolation_' || c.relname");
     holds("the restrictive policy is not tenant_isolation_<table>", &format!("{backstop} = 1"), &[]);
     let app_only = "p.polpermissive AND p.polroles <> ARRAY['thorbis_app'::regrole::oid]";
-    holds("a permissive policy for others than thorbis_app", &format!("{} = 0", count(app_only)), &[]);
+    // thorbis_auditor reads the log of its tenant.
+    let audit = ["audit.change_log", "audit.security_events"];
+    holds("a permissive policy for others than thorbis_app", &format!("{} = 0", count(app_only)), &audit);
     let no_tenant = "pg_get_expr(coalesce(p.polqual, p.polwithcheck), p.polrelid) !~ ('\\m' || k.tenant || ' = ')";
     holds("a policy that does not name the tenant", &format!("{} = 0", count(no_tenant)), &[]);
 }
@@ -134,6 +140,21 @@ fn updated_at_is_kept_by_a_trigger() {
     holds(
         "created_at or updated_at is missing",
         "2 = (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname IN ('created_at', 'updated_at'))",
+        // Its rows never change, and occurred_at is when they were made.
+        &["audit.change_log"],
+    );
+}
+
+/// Policies hold for the relation that a statement names: tenants reach the rows of a partition through its parent only.
+#[test]
+fn partitions_are_closed() {
+    assert_none(
+        "granted to somebody, or without forced row security",
+        "SELECT c.oid::regclass::text FROM pg_class c
+          WHERE c.relnamespace = ANY ({schemas}) AND c.relispartition AND c.relkind IN ('r', 'p')
+            AND (NOT (c.relrowsecurity AND c.relforcerowsecurity)
+                 OR EXISTS (SELECT FROM aclexplode(c.relacl) x
+                            WHERE x.grantee NOT IN (c.relowner, 'thorbis_platform'::regrole)))",
         &[],
     );
 }
@@ -178,9 +199,9 @@ fn functions_are_executable_by_name_only() {
 #[test]
 fn triggers_that_guard_access_fire_always() {
     assert_none(
-        "an invalidation trigger that replication or a restore would skip",
+        "a trigger that replication or a restore would skip",
         "SELECT g.tgrelid::regclass || ' ' || g.tgname FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
-          WHERE p.proname = 'invalidate_permissions' AND g.tgenabled <> 'A'",
+          WHERE p.proname IN ('invalidate_permissions', 'record_security_event') AND g.tgenabled <> 'A'",
         &[],
     );
 }

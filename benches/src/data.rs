@@ -23,6 +23,10 @@ pub struct Scale {
     pub values: usize,
     /// Values that pgcrypto decrypts in one run.
     pub few_values: usize,
+    /// Orders that one statement writes, with a log of changes.
+    pub audited: usize,
+    /// One-row inserts in one run.
+    pub inserts: usize,
 }
 
 pub const FULL: Scale = Scale {
@@ -35,6 +39,8 @@ pub const FULL: Scale = Scale {
     customers: 100_000,
     values: 100_000,
     few_values: 2_000,
+    audited: 100_000,
+    inserts: 2_000,
 };
 pub const QUICK: Scale = Scale {
     orders: 100_000,
@@ -46,6 +52,8 @@ pub const QUICK: Scale = Scale {
     customers: 10_000,
     values: 100_000,
     few_values: 200,
+    audited: 10_000,
+    inserts: 500,
 };
 
 /// The tenant that is read, its owner and its employee: see `sql/tenants.sql`.
@@ -83,9 +91,11 @@ pub fn prepare(scale: &Scale) -> Result<Sessions> {
         include_str!("../sql/calls.sql"),
         include_str!("../sql/updates.sql"),
         include_str!("../sql/personal.sql"),
+        include_str!("../sql/audit.sql"),
     ] {
         superuser.batch_execute(&scale.fill_in(sql))?;
     }
+    empty_log(&mut superuser)?;
     superuser.batch_execute("VACUUM ANALYZE")?;
     superuser.batch_execute("CHECKPOINT")?;
     eprintln!("    took {:.0} s", start.elapsed().as_secs_f64());
@@ -104,6 +114,7 @@ impl Scale {
             ("{customers}", self.customers),
             ("{values}", self.values),
             ("{few_values}", self.few_values),
+            ("{audited}", self.audited),
         ]
         .iter()
         .fold(sql.to_owned(), |sql, (name, number)| sql.replace(name, &number.to_string()))
@@ -114,7 +125,14 @@ fn connect(database: &str, role: &str) -> Result<Client> {
     let variable = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set: run scripts/bench.sh"));
     let mut config = Config::new();
     config.host(&variable("PGHOST")?).port(variable("PGPORT")?.parse()?).dbname(database).user(role);
+    config.application_name("thorbis-bench");
     Ok(config.connect(NoTls)?)
+}
+
+/// Takes what was logged out of the log of changes, where it would weigh on what comes.
+pub fn empty_log(superuser: &mut Client) -> Result<()> {
+    superuser.batch_execute("TRUNCATE audit.change_log")?;
+    Ok(())
 }
 
 /// Creates an extension that the server may come without; false when it does.

@@ -3,6 +3,7 @@
 //! Everything compared runs in alternation, and medians count: absolute numbers depend on the machine and on what else
 //! it does, ratios far less. A bound that is missed is printed as such and is no failure of the program.
 
+mod audit;
 mod calls;
 mod data;
 mod domain;
@@ -44,6 +45,7 @@ fn run() -> Result<()> {
         calls::measure(&mut sessions, &scale)?,
         updates::measure(&mut sessions.superuser, &scale)?,
         personal::measure(&mut sessions, &scale)?,
+        audit::measure(&mut sessions.superuser, &scale)?,
     ];
     report::print(&data::describe(&mut sessions, &scale)?, &sections);
     Ok(())

@@ -2,7 +2,7 @@
 //! what the cipher costs without PostgreSQL.
 
 use crate::Result;
-use crate::data::{OWNER, Scale, Sessions, TENANT, begin_as, create_extension, first_row};
+use crate::data::{OWNER, Scale, Sessions, TENANT, begin_as, create_extension, empty_log, first_row};
 use crate::domain::envelope::{Envelope, Place};
 use crate::domain::keyring::{DataKeyName, Keyring};
 use crate::domain::xaes::Xaes;
@@ -25,7 +25,8 @@ pub fn measure(Sessions { superuser, app }: &mut Sessions, scale: &Scale) -> Res
     Ok(Section { title: "Personal data: one value, net of an empty C function, or one customer", lines })
 }
 
-/// The same statement on both tables; its rows are taken back and their space freed at once.
+/// The same statement on both tables; its rows are taken back and their space freed at once. The changes of both are logged,
+/// as those of any protected table.
 fn inserts(superuser: &mut Client, app: &mut Client, scale: &Scale) -> Result<Line> {
     let tables = ["bench.customers", "shared.customers"];
     let indexes = tables.map(|table| format!("SELECT count(*) FROM pg_index WHERE indrelid = '{table}'::regclass"));
@@ -39,6 +40,7 @@ fn inserts(superuser: &mut Client, app: &mut Client, scale: &Scale) -> Result<Li
         for table in [tables[i], "thorbis.data_keys"] {
             superuser.batch_execute(&format!("VACUUM (TRUNCATE false) {table}"))?;
         }
+        empty_log(superuser)?;
         Ok(nanoseconds)
     })?;
     let each = |runs: &Runs| runs.median() / scale.customers as f64;
@@ -120,6 +122,7 @@ fn fill(superuser: &mut Client, app: &mut Client, scale: &Scale, has_pgcrypto: b
         }
     }
     app.batch_execute("COMMIT")?;
+    empty_log(superuser)?;
     superuser.batch_execute("VACUUM ANALYZE")?;
     Ok(())
 }

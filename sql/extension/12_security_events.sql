@@ -14,5 +14,4 @@ CREATE FUNCTION thorbis.parse_denials(log bytea, verify boolean,
     AS 'MODULE_PATHNAME', 'parse_denials_wrapper';
 COMMENT ON FUNCTION thorbis.parse_denials(bytea, boolean) IS 'What audit.parse_denials() and audit.read_denials() call';
 REVOKE ALL ON FUNCTION thorbis.parse_denials(bytea, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION thorbis.parse_denials(bytea, boolean)
-    TO thorbis_owner, thorbis_platform, pg_monitor, pg_read_server_files;
+GRANT EXECUTE ON FUNCTION thorbis.parse_denials(bytea, boolean) TO thorbis_owner, thorbis_platform, thorbis_auditor;

@@ -11,6 +11,7 @@ use crate::pg::function::text_datum;
 use crate::pg::raw;
 use crate::pg::trigger::TriggerError;
 use crate::pg::uuid::into_datum;
+use crate::protect::table::qualified_name;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -125,6 +126,10 @@ unsafe fn open_partition(log: pg_sys::Relation, at: pg_sys::TimestampTz, lock: p
             let partition = pg_sys::table_open(chosen, lock);
             let now = partition_for(log, at);
             if now == chosen {
+                // One of another kind has no place for rows: inserting would follow a null pointer.
+                if (*(*partition).rd_rel).relkind as u8 != pg_sys::RELKIND_RELATION {
+                    AuditError::PartitionKind { name: qualified_name(chosen) }.raise();
+                }
                 return partition;
             }
             pg_sys::table_close(partition, pg_sys::NoLock as _);
@@ -176,7 +181,11 @@ unsafe fn insert(partition: pg_sys::Relation, values: &[Option<pg_sys::Datum>; C
         let info = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
         (*info).type_ = pg_sys::NodeTag::T_ResultRelInfo;
         pg_sys::InitResultRelInfo(info, partition, 0, std::ptr::null_mut(), 0);
+        keep_index_locks(partition);
         pg_sys::ExecOpenIndices(info, false);
+        // The partition was chosen by its bounds and is locked: building and evaluating them as a condition again, for each
+        // row, would cost an eighth of all this.
+        (*info).ri_PartitionCheckExpr = always_true();
         let slot = pg_sys::MakeSingleTupleTableSlot((*partition).rd_att, &raw const pg_sys::TTSOpsVirtual);
         let columns = (*(*partition).rd_att).natts as usize;
         std::slice::from_raw_parts_mut((*slot).tts_isnull, columns).fill(true);
@@ -201,6 +210,40 @@ unsafe fn insert(partition: pg_sys::Relation, values: &[Option<pg_sys::Datum>; C
         pg_sys::ExecCloseIndices(info);
         pg_sys::FreeExecutorState(estate);
     }
+}
+
+/// Locks the indexes until the transaction ends, as the partition is: they are opened and closed for each row, and a lock
+/// that is held already costs next to nothing.
+///
+/// # Safety
+/// The partition is open.
+unsafe fn keep_index_locks(partition: pg_sys::Relation) {
+    static HELD: BackendCell<Cell<(pg_sys::LocalTransactionId, pg_sys::Oid)>> =
+        BackendCell::new(Cell::new((0, pg_sys::InvalidOid)));
+    // SAFETY: per contract; the list is a copy.
+    unsafe {
+        let now = (raw::local_transaction_id(), (*partition).rd_id);
+        if HELD.replace(now) != now {
+            let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(partition));
+            for index in indexes.iter_oid() {
+                pg_sys::LockRelationOid(index, pg_sys::RowExclusiveLock as _);
+            }
+        }
+    }
+}
+
+/// An expression that holds, made once.
+fn always_true() -> *mut pg_sys::ExprState {
+    static TRUE: BackendCell<Cell<*mut pg_sys::ExprState>> = BackendCell::new(Cell::new(std::ptr::null_mut()));
+    if TRUE.get().is_null() {
+        // SAFETY: made in memory that is never freed; a constant depends on nothing.
+        TRUE.set(unsafe {
+            pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| {
+                pg_sys::ExecInitExpr(pg_sys::makeBoolConst(true, false).cast(), std::ptr::null_mut())
+            })
+        });
+    }
+    TRUE.get()
 }
 
 /// # Safety

@@ -7,6 +7,8 @@ pub enum AuditError {
     NoLog,
     #[error("the audit log has no partition for today, and no default partition")]
     NoPartition,
+    #[error("{name}, a partition of the audit log, is no ordinary table")]
+    PartitionKind { name: String },
     #[error("{what} needs the isolation level READ COMMITTED")]
     Isolation { what: &'static str },
     /// The same for a change of another tenant: nobody learns whether there is one.
@@ -14,14 +16,24 @@ pub enum AuditError {
     NoChange,
     #[error("the change is not sealed yet")]
     NotSealed,
+    #[error("{table} has no primary key: its rows cannot be told apart")]
+    NoKey { table: String },
+    #[error("changes of {table} are not logged")]
+    NotLogged { table: String },
+    #[error("changes until {until} are not kept any more")]
+    Dropped { until: String },
 }
 
 impl SqlError for AuditError {
     fn code(&self) -> PgSqlErrorCode {
         match self {
-            Self::NoLog | Self::NoPartition | Self::NotSealed => {
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-            }
+            Self::NoLog
+            | Self::NoPartition
+            | Self::PartitionKind { .. }
+            | Self::NotSealed
+            | Self::NoKey { .. }
+            | Self::NotLogged { .. }
+            | Self::Dropped { .. } => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Isolation { .. } => PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE,
             Self::NoChange => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         }
@@ -30,13 +42,18 @@ impl SqlError for AuditError {
     fn hint(&self) -> String {
         match self {
             Self::NoLog => "SELECT thorbis.install(); as superuser deploys it.".into(),
-            Self::NoPartition => {
-                "CREATE TABLE audit.change_log_default PARTITION OF audit.change_log DEFAULT; SELECT * FROM thorbis.maintain();"
-                    .into()
+            Self::NoPartition => "SELECT * FROM thorbis.maintain(); makes them.".into(),
+            Self::PartitionKind { name } => {
+                format!("ALTER TABLE audit.change_log DETACH PARTITION {name}; SELECT * FROM thorbis.maintain();")
             }
             Self::Isolation { .. } => "BEGIN ISOLATION LEVEL READ COMMITTED; then call it again.".into(),
             Self::NoChange => "Take the id from audit.change_log, in the context of its tenant.".into(),
             Self::NotSealed => "SELECT audit.seal(); then ask again.".into(),
+            Self::NoKey { table } => format!("ALTER TABLE {table} ADD PRIMARY KEY ..."),
+            Self::NotLogged { table } => {
+                format!("The option audit of {table} is false: SELECT thorbis.protect(...) changes options.")
+            }
+            Self::Dropped { .. } => "The setting thorbis.audit_retention says how long they are kept.".into(),
         }
     }
 }

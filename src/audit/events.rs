@@ -32,6 +32,7 @@ pub fn record(tenant: Option<Uuid>, event: &str, object: &str, detail: Value) {
     let origin = origin::current();
     let actor = origin.actor.map(|actor| actor.to_string()).unwrap_or_default();
     let _path = SettingsScope::pinned_path();
+    // Writes as the owner of the table: whoever causes an event has no right to write one.
     fresh::write(
         events.owner,
         INSERT,
@@ -63,6 +64,7 @@ v1_function!(
 });
 
 fn record_change(trigger: &Trigger, what: &str) {
+    let _path = SettingsScope::pinned_path();
     let object = qualified_name(trigger.relation());
     let of_row = |row, verb: &str, changed: &[String]| {
         let detail = detail(trigger, row, changed);
@@ -87,10 +89,10 @@ fn record_change(trigger: &Trigger, what: &str) {
     }
 }
 
-/// The ids and words of a row, and which columns changed. What they changed from is in the log of changes.
+/// The ids and words of a row, and which columns changed: what they changed from is in the log of changes. The caller has
+/// pinned the path, so that names of tables are written in full.
 fn detail(trigger: &Trigger, row: TriggerRow, changed: &[String]) -> Value {
     let mut detail = Map::new();
-    let _path = SettingsScope::pinned_path();
     // SAFETY: the relation is open while its trigger runs.
     let columns = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(trigger.descriptor()) };
     for column in columns.iter().filter(|column| !column.attisdropped) {

@@ -2,7 +2,7 @@
 
 use crate::audit::layout::{Column, Kind, Layout, Treatment};
 use crate::audit::subject::Erasing;
-use crate::domain::jsonb::{self, Value};
+use crate::domain::jsonb::{self, TooLarge, Value};
 use crate::pg::error::SqlError;
 use crate::pg::fixed_output::FixedOutput;
 use crate::pg::function::written;
@@ -19,10 +19,12 @@ use std::rc::Rc;
 use uuid::Uuid;
 
 /// What stands for a secret, and for what an erasure empties.
-const CHANGED: &str = "changed";
+pub const CHANGED: &str = "changed";
 const EMPTIED: &str = "erased";
 /// A longer value is logged as its length: the log of a table with films in it would be as large as the films.
 const LONGEST_VALUE: usize = 16 << 20;
+/// The same in a row that is larger than a jsonb can be. A table has at most 1,600 columns: then it can.
+const LONGEST_OF_MANY: usize = 128 << 10;
 
 /// One version of a row.
 pub struct Image<'a> {
@@ -38,15 +40,22 @@ impl<'a> Image<'a> {
         Image { layout, row, tenant, row_key, key: OnceCell::new() }
     }
 
-    /// All columns, as a jsonb datum in the current memory context.
+    /// All columns that are not NULL, as a jsonb datum in the current memory context. Where most are NULL, that is a third
+    /// of the log.
     pub fn whole(&self) -> pg_sys::Datum {
-        self.some(self.layout.columns.iter())
+        self.some(self.layout.columns.iter().filter(|column| self.row.value(column.number).is_some()))
     }
 
     /// Some of the columns, in their order.
     pub fn some<'c>(&self, columns: impl Iterator<Item = &'c Column>) -> pg_sys::Datum {
-        let fields: Vec<(&[u8], Value)> = columns.map(|column| (&*column.name, self.value(column))).collect();
-        let bytes = jsonb::object(&fields).unwrap_or_else(|_| PiiError::TooLong.raise());
+        let mut fields: Vec<(&[u8], Value)> = columns.map(|column| (&*column.name, self.value(column))).collect();
+        let bytes = jsonb::object(&fields).or_else(|TooLarge| {
+            for (_, value) in fields.iter_mut().filter(|(_, value)| value.length() > LONGEST_OF_MANY) {
+                *value = too_long(value.length());
+            }
+            jsonb::object(&fields)
+        });
+        let bytes = bytes.unwrap_or_else(|TooLarge| pgrx::error!("a row of the log is too large"));
         // SAFETY: as large as the bytes, whose first four are the header's.
         unsafe {
             let datum = pg_sys::palloc(bytes.len()).cast::<u8>();
@@ -67,6 +76,10 @@ impl<'a> Image<'a> {
 
     /// The value as an envelope: text as it is, anything else as its JSON text. What is empty says nothing.
     fn personal(&self, field: &str, value: Value<'a>) -> Value<'a> {
+        let value = match value {
+            Value::Uuid(uuid) => Value::OwnedText(uuid.hyphenated().to_string()),
+            other => other,
+        };
         let jsonb = match &value {
             Value::Jsonb(stored) => Some(*stored),
             Value::OwnedJsonb(stored) => Some(&**stored),
@@ -150,7 +163,7 @@ fn plain<'a>(column: &'a Column, datum: pg_sys::Datum) -> Value<'a> {
             Kind::Int2 => Value::Integer((datum.value() as i16).into()),
             Kind::Int4 => Value::Integer((datum.value() as i32).into()),
             Kind::Int8 => Value::Integer(datum.value() as i64),
-            Kind::Uuid => Value::OwnedText(from_datum(datum).hyphenated().to_string()),
+            Kind::Uuid => Value::Uuid(from_datum(datum)),
             Kind::Numeric => match varlena(datum) {
                 special if jsonb::is_special(special) => Value::OwnedText(written(datum, pg_sys::NUMERICOID)),
                 number => Value::Numeric(number),
@@ -169,7 +182,7 @@ fn plain<'a>(column: &'a Column, datum: pg_sys::Datum) -> Value<'a> {
                     return too_long(length(datum));
                 }
                 let _settings = FixedOutput::begin();
-                Value::OwnedJsonb(varlena(to_jsonb.call(datum)).to_vec())
+                to_jsonb.call(datum).map_or_else(Value::OwnedText, |jsonb| Value::OwnedJsonb(varlena(jsonb).to_vec()))
             }
         }
     }

@@ -5,8 +5,10 @@ use crate::domain::audit_spec::AuditSpec;
 use crate::domain::jsonb;
 use crate::pg::cell::BackendCell;
 use crate::pg::error::SqlError;
+use crate::pg::function::written;
+use crate::pg::subtransaction::attempt;
 use crate::pg::trigger::{ColumnType, Trigger, TriggerError};
-use pgrx::{PgMemoryContexts, pg_sys};
+use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_sys};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -59,6 +61,9 @@ pub enum Treatment {
 /// `to_jsonb` for one type.
 pub struct ToJsonb {
     function: Box<pg_sys::FmgrInfo>,
+    of: pg_sys::Oid,
+    /// Whether a value may be no jsonb: JSON text may be what jsonb cannot hold, casts of others may do anything.
+    may_fail: bool,
     /// Where the function keeps what it remembers; goes with it.
     _memory: PgMemoryContexts,
 }
@@ -87,17 +92,43 @@ impl ToJsonb {
                 .cast();
             });
         }
-        ToJsonb { function, _memory: memory }
+        let of = column.atttypid;
+        ToJsonb { function, of, may_fail: may_fail(of), _memory: memory }
     }
 
-    /// The jsonb datum of a value.
+    /// The jsonb datum of a value; the value's text where it cannot be jsonb.
     ///
     /// # Safety
     /// The value is of the type.
-    pub unsafe fn call(&self, value: pg_sys::Datum) -> pg_sys::Datum {
+    pub unsafe fn call(&self, value: pg_sys::Datum) -> Result<pg_sys::Datum, String> {
         // SAFETY: per contract. PostgreSQL writes what it remembers into the function, which nothing else refers to.
-        unsafe { pg_sys::FunctionCall1Coll((&raw const *self.function).cast_mut(), pg_sys::InvalidOid, value) }
+        let call = || unsafe {
+            pg_sys::FunctionCall1Coll((&raw const *self.function).cast_mut(), pg_sys::InvalidOid, value)
+        };
+        let made = if self.may_fail { attempt(&NOT_JSONB, call) } else { Some(call()) };
+        // SAFETY: per contract.
+        made.ok_or_else(|| unsafe { written(value, self.of) })
     }
+}
+
+/// What `to_jsonb` says of JSON text that jsonb cannot hold: the letter \u0000, half of a surrogate pair, numbers beyond
+/// numeric, texts and depths beyond its limits.
+const NOT_JSONB: [PgSqlErrorCode; 5] = [
+    PgSqlErrorCode::ERRCODE_UNTRANSLATABLE_CHARACTER,
+    PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION,
+    PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+    PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+    PgSqlErrorCode::ERRCODE_STATEMENT_TOO_COMPLEX,
+];
+
+/// Not so for PostgreSQL's own types, but for json and what is made of it.
+fn may_fail(of: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-ups.
+    let (base, element) = unsafe {
+        let element = pg_sys::get_base_element_type(of);
+        (pg_sys::getBaseType(of), if element == pg_sys::InvalidOid { element } else { pg_sys::getBaseType(element) })
+    };
+    [base, element].iter().any(|of| *of == pg_sys::JSONOID || of.to_u32() >= pg_sys::FirstNormalObjectId)
 }
 
 /// A layout, and whether the catalog still says so.

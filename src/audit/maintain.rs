@@ -26,7 +26,7 @@ impl Step {
 /// Each returns what it did, or with `dry_run` what it would do. In this order, because locks are held until the
 /// transaction ends: what keeps more people waiting comes later.
 const TASKS: [(&str, fn(bool) -> Vec<Step>); 3] =
-    [("seals", retention::seal_before), ("partitions", partitions::maintain), ("retention", retention::apply)];
+    [("seals", retention::seal_first), ("partitions", partitions::maintain), ("retention", retention::apply)];
 
 /// Rows (task, object, action, count).
 #[pg_extern(sql = false)]

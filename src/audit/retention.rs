@@ -6,11 +6,14 @@
 use crate::access::invalidation::{self, Relation};
 use crate::audit::maintain::{Step, begin, unless_busy};
 use crate::audit::partitions::{self, Partition};
-use crate::audit::seal;
+use crate::audit::seal::{self, Chain};
+use crate::pg::cursor::FreshSnapshot;
 use crate::pg::error::required;
 use crate::pg::function::guarded;
 use crate::pg::identity::{self, ActingAs};
+use crate::pg::settings_scope::SettingsScope;
 use crate::pg::sql::{self, column, query, query_one};
+use pgrx::datum::DatumWithOid;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 use std::ffi::{CString, c_char, c_void};
@@ -85,4 +88,130 @@ fn apply_audit_retention(
         notice!("thorbis.audit_retention is not set: the log is kept for ever");
     }
     TableIterator::new(apply(dry_run).into_iter().map(|s| ("retention".to_owned(), s.object, s.action, s.count)))
+}
+
+/// The first task of `thorbis.maintain()`: rows that are not sealed cannot be dropped.
+pub fn seal_first(dry_run: bool) -> Vec<Step> {
+    let rows = if dry_run {
+        let _identity = ActingAs::owner(partitions::log().owner);
+        count(&format!("SELECT count(*) FROM audit.change_log c WHERE {}", seal::unsealed(&seal::sealed(), None)), &[])
+    } else {
+        seal::seal().iter().map(|seal| seal.row_count).sum()
+    };
+    (rows > 0).then(|| Step::new("audit.change_log", "seal rows", rows)).into_iter().collect()
+}
+
+/// The last task of `thorbis.maintain()`.
+pub fn apply(dry_run: bool) -> Vec<Step> {
+    let log = partitions::log();
+    let due = period().map(|period| partitions::older_than(&log, &period)).unwrap_or_default();
+    if due.is_empty() {
+        return Vec::new();
+    }
+    if dry_run {
+        let held = held_tenants(None);
+        return due.iter().map(|month| judge(&log, month, &held, true).step(month)).collect();
+    }
+    seal::seal();
+    unless_busy("audit.change_log", due.len(), || drop_months(&log, &due))
+}
+
+/// What becomes of a month.
+enum Verdict {
+    /// The number of its rows.
+    Drop(i64),
+    /// Why not, and of how much that is true.
+    Keep(&'static str, i64),
+}
+
+impl Verdict {
+    fn step(&self, month: &Partition) -> Step {
+        match self {
+            Verdict::Drop(rows) => Step::new(&month.name, "drop", *rows),
+            Verdict::Keep(why, count) => Step::new(&month.name, format!("keep: {why}"), *count),
+        }
+    }
+}
+
+fn drop_months(log: &Relation, due: &[Partition]) -> Vec<Step> {
+    identity::lock_relation(log.oid, pg_sys::ShareUpdateExclusiveLock);
+    // Until this is done no hold is placed, and no row comes to these months.
+    let held = held_tenants(Some(pg_sys::ShareLock));
+    due.iter().for_each(|month| identity::lock_relation(month.oid, pg_sys::ShareLock));
+    // Sees what the locks waited for.
+    let mut chain = Chain::lock();
+    let verdicts: Vec<Verdict> = due.iter().map(|month| judge(log, month, &held, false)).collect();
+    let mut dropped = Vec::new();
+    for (month, verdict) in due.iter().zip(&verdicts) {
+        if let Verdict::Drop(rows) = verdict {
+            chain.add_tombstone(month.month, *rows);
+            dropped.push(month.name.as_str());
+        }
+    }
+    if !dropped.is_empty() {
+        drop_tables(log, &dropped.join(", "));
+    }
+    due.iter().zip(&verdicts).map(|(month, verdict)| verdict.step(month)).collect()
+}
+
+fn drop_tables(log: &Relation, names: &str) {
+    let scope = SettingsScope::pinned_path();
+    let longer = "SELECT 1 WHERE current_setting('lock_timeout')::interval > $1::interval";
+    if sql::exists(longer, &[LONGEST_WAIT.into()]) {
+        scope.set("lock_timeout", LONGEST_WAIT);
+    }
+    let _identity = ActingAs::owner(log.owner);
+    sql::run(&format!("DROP TABLE {names}"), &[]);
+}
+
+/// `sealing`: what is not sealed yet will be.
+fn judge(log: &Relation, month: &Partition, held: &[pgrx::Uuid], sealing: bool) -> Verdict {
+    let _identity = ActingAs::owner(log.owner);
+    let name = &month.name;
+    let tenants =
+        format!("SELECT count(*) FROM unnest($1) h(id) WHERE EXISTS (SELECT 1 FROM {name} c WHERE c.tenant_id = h.id)");
+    let tenants = count(&tenants, &[held.to_vec().into()]);
+    if tenants > 0 {
+        return Verdict::Keep("legal hold of tenants", tenants);
+    }
+    let is_unsealed = seal::unsealed(&seal::sealed(), None);
+    let rows = format!("SELECT count(*), count(*) FILTER (WHERE {is_unsealed}) FROM {name} c");
+    let rows = query_one(&rows, &[], |row| (column::<i64>(row, 1), column::<i64>(row, 2)));
+    let (rows, unsealed) = rows.unwrap_or_default();
+    // A month whose rows came back from a backup has a tombstone already.
+    let sealed = "SELECT coalesce(sum(s.row_count), 0)::int8 FROM audit.seals s
+                   WHERE s.month = $1::date AND s.kind = 'rows'
+                     AND s.number > (SELECT coalesce(max(t.number), 0) FROM audit.seals t
+                                      WHERE t.month = $1::date AND t.kind = 'tombstone')";
+    let sealed = count(sealed, &[month.month.to_string().into()]);
+    match (rows - unsealed - sealed).abs() {
+        0 if unsealed > 0 && !sealing => Verdict::Keep("rows not sealed yet", unsealed),
+        0 => Verdict::Drop(rows),
+        // Somebody took rows away or added some: what shows it stays for them to look at.
+        different => Verdict::Keep("not the rows that were sealed", different),
+    }
+}
+
+fn count(sql: &str, arguments: &[DatumWithOid]) -> i64 {
+    query_one(sql, arguments, |row| column(row, 1)).unwrap_or_default()
+}
+
+/// The tenants with a legal hold of any kind, theirs or one person's. With a lock nobody gets another one until the
+/// transaction ends. Modules that are not installed hold nothing.
+fn held_tenants(lock: Option<u32>) -> Vec<pgrx::Uuid> {
+    const HOLDS: [(&str, &str, &str); 2] = [
+        ("shared", "tenants", "SELECT t.id FROM shared.tenants t WHERE t.legal_hold"),
+        ("gdpr", "legal_holds", "SELECT h.tenant_id FROM gdpr.legal_holds h WHERE h.released_at IS NULL"),
+    ];
+    let mut held = Vec::new();
+    for (schema, name, tenants) in HOLDS {
+        let Some(relation) = invalidation::named(schema, name) else { continue };
+        lock.into_iter().for_each(|lock| identity::lock_relation(relation.oid, lock));
+        let _snapshot = FreshSnapshot::take();
+        let _identity = ActingAs::owner(relation.owner);
+        held.extend(query(tenants, &[], |row| column::<pgrx::Uuid>(row, 1)));
+    }
+    held.sort();
+    held.dedup();
+    held
 }

@@ -3,7 +3,8 @@
 use crate::access::invalidation::{self, Watched};
 use crate::pg::cell::BackendCell;
 use crate::pg::fresh::{self, Arg};
-use crate::pg::{identity, raw};
+use crate::pg::identity;
+use crate::pg::kept::Kept;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use uuid::Uuid;
@@ -15,7 +16,7 @@ pub struct Binding {
 }
 
 /// A role and its binding, None for a role that is not bound.
-type LookUp = (pg_sys::Oid, Option<Binding>);
+type LookUp = (pg_sys::Oid, Kept<Option<Binding>>);
 
 /// Look-ups of this backend, good for one generation of the access data. Unbound roles are remembered too.
 static KNOWN: BackendCell<RefCell<Vec<LookUp>>> = BackendCell::new(RefCell::new(Vec::new()));
@@ -30,15 +31,15 @@ pub fn of(role: pg_sys::Oid) -> Option<Binding> {
         KNOWN.borrow_mut().clear();
         GENERATION.set(generation);
     }
-    if let Some((_, binding)) = KNOWN.borrow().iter().find(|(known, _)| *known == role) {
+    let known = KNOWN.borrow().iter().find(|(known, _)| *known == role).and_then(|(_, kept)| kept.get());
+    if let Some(binding) = known {
         return *binding;
     }
+    // A change that arrived while reading moved the generation: the next look-up starts anew.
     let binding = read(role);
-    // A change that arrived while reading moved the generation: the next look-up starts anew. What a transaction that
-    // has written reads may be its own binding, gone after a rollback without any message.
-    if !raw::has_written() {
-        KNOWN.borrow_mut().push((role, binding));
-    }
+    let mut known = KNOWN.borrow_mut();
+    known.retain(|(other, _)| *other != role);
+    known.push((role, Kept::new(binding)));
     binding
 }
 

@@ -6,8 +6,9 @@ use pgrx::prelude::*;
 use pgrx::spi::{quote_identifier, quote_literal};
 
 const LIBRARY: &str = "thorbis_db";
-/// Settings that decide who is asking: a database that forgets them would trust other sources.
-const OWN_SETTINGS: [&str; 2] = ["thorbis.context_mode", "thorbis.tenant_claim"];
+/// Settings that decide who is asking, without which a database would trust other sources, and for how long the log of
+/// changes is kept.
+const OWN_SETTINGS: [&str; 3] = ["thorbis.context_mode", "thorbis.tenant_claim", "thorbis.audit_retention"];
 
 /// Trigger functions that must fire for replicated rows too.
 const ALWAYS: [&str; 6] = [

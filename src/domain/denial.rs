@@ -15,10 +15,10 @@ const CODE: &str = r#","mac":""#;
 const CODE_DIGITS: usize = 32;
 /// In characters: no line is longer, however its names and its rule are written.
 const LONGEST_LINE: usize = 8192;
-/// How many characters of a rule are noted: a caller may name a resource as long as a book.
+/// How many characters of a rule are noted.
 const LONGEST_RULE: usize = 200;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Denial {
     /// Microseconds since 1970, UTC.
     pub at: i64,
@@ -43,8 +43,8 @@ impl Denial {
         format!("{PREFIX}{open}{CODE}{}\"}}", code(key, &object))
     }
 
-    /// What follows the prefix, and its code. With a key, only what was written with it.
-    fn parse(text: &str, key: Option<&[u8]>) -> Option<(Denial, String)> {
+    /// What follows the prefix. With a key, only what was written with it.
+    fn parse(text: &str, key: Option<&[u8]>) -> Option<Denial> {
         // Quotes within the values are escaped: the first place that looks like the code is it.
         let (open, rest) = text.split_once(CODE)?;
         let given = rest.get(..CODE_DIGITS).filter(|_| rest[CODE_DIGITS..].starts_with("\"}"))?;
@@ -52,7 +52,7 @@ impl Denial {
         if key.is_some_and(|key| code(key, &object) != given) {
             return None;
         }
-        Some((serde_json::from_str(&object).ok()?, given.to_owned()))
+        serde_json::from_str(&object).ok()
     }
 }
 
@@ -72,8 +72,8 @@ pub fn in_log(log: &str, key: Option<&[u8]>) -> Vec<Denial> {
         rest = &rest[at + PREFIX.len()..];
         let end = rest.char_indices().nth(LONGEST_LINE).map_or(rest.len(), |(end, _)| end);
         let line = rest[..end].split('\n').next().unwrap_or_default();
-        if let Some((denial, code)) = Denial::parse(&unescaped(line), key)
-            && seen.insert(code)
+        if let Some(denial) = Denial::parse(&unescaped(line), key)
+            && seen.insert(denial.clone())
         {
             found.push(denial);
         }
@@ -122,8 +122,10 @@ mod tests {
         let denial = denial("app_login", "permission denied: customers:pii is required");
         let line = denial.to_line(KEY);
         let log = format!("12:00 [7] LOG:  x\n12:00 [7] a@b LOG:  {line}\n12:00 [7] ERROR:  permission denied\n");
-        assert_eq!(in_log(&log, Some(KEY)), [denial.clone()]);
-        assert_eq!(in_log(&format!("{log}STATEMENT:  SELECT '{line}'\n"), Some(KEY)), [denial], "quoted again");
+        let quoted = format!("{log}STATEMENT:  SELECT '{line}'\n");
+        for log in [log, quoted] {
+            assert_eq!(in_log(&log, Some(KEY)), std::slice::from_ref(&denial));
+        }
     }
 
     #[test]

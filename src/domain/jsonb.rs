@@ -29,12 +29,25 @@ pub enum Value<'a> {
     Integer(i64),
     Text(&'a [u8]),
     OwnedText(String),
+    Uuid(uuid::Uuid),
     /// A numeric that is a number, as it is stored, without its varlena header.
     Numeric(&'a [u8]),
     /// A jsonb as it is stored, without its varlena header.
     Jsonb(&'a [u8]),
     /// The same, made for this object.
     OwnedJsonb(Vec<u8>),
+}
+
+impl Value<'_> {
+    /// Bytes of what is of any length.
+    pub fn length(&self) -> usize {
+        match self {
+            Value::Text(bytes) | Value::Numeric(bytes) | Value::Jsonb(bytes) => bytes.len(),
+            Value::OwnedText(text) => text.len(),
+            Value::OwnedJsonb(bytes) => bytes.len(),
+            Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Uuid(_) => 0,
+        }
+    }
 }
 
 /// The object would be larger than jsonb can be.
@@ -98,6 +111,11 @@ fn append(bytes: &mut Vec<u8>, value: &Value) -> u32 {
         }
         Value::OwnedText(text) => {
             bytes.extend_from_slice(text.as_bytes());
+            0
+        }
+        Value::Uuid(uuid) => {
+            let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+            bytes.extend_from_slice(uuid.hyphenated().encode_lower(&mut text).as_bytes());
             0
         }
         Value::Integer(number) => {

@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod hours;
 pub mod jsonb;
 pub mod keyring;
+pub mod lifelines;
 pub mod merkle;
 pub mod names;
 pub mod permissions;

@@ -191,12 +191,12 @@ mod tests {
             (|p| p.row[4].1 = Some("x".into()), ProofError::Elsewhere("transaction_id", "transactions")),
             (|p| p.blind.0[0] ^= 1, ProofError::Row(3)),
             (|p| p.leaf_index = 4, ProofError::Row(3)),
-            (|p| drop(p.path.pop()), ProofError::Row(3)),
+            (|p| p.path.truncate(3), ProofError::Row(3)),
             (|p| p.seal.kind = Kind::Tombstone, ProofError::Seal),
             (|p| p.seal.row_count = -1, ProofError::Seal),
             (|p| p.seal.row_count = 64, ProofError::Row(3)),
             (|p| p.seal.sealed_at += 1, ProofError::Chain(4)),
-            (|p| drop(p.later_seals.remove(0)), ProofError::Chain(5)),
+            (|p| p.later_seals.swap(0, 1), ProofError::Chain(5)),
             (|p| p.later_seals[1].number = 6, ProofError::Chain(6)),
         ];
         for (n, (change, expected)) in cases.into_iter().enumerate() {

@@ -1,6 +1,7 @@
 //! PostgreSQL facilities that pgrx does not offer in the form needed here, each behind a small safe interface.
 
 pub mod cell;
+pub mod cursor;
 pub mod error;
 pub mod fixed_output;
 pub mod fresh;

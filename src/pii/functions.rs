@@ -60,6 +60,11 @@ pub struct Grant {
 impl Grant {
     /// For our own code, which has checked what it needs to.
     pub const EVERYTHING: Grant = Grant { tenant: None, kind: Kind::Text };
+
+    /// The same, of one tenant.
+    pub fn within(tenant: Uuid) -> Grant {
+        Grant { tenant: Some(tenant), kind: Kind::Text }
+    }
 }
 
 /// The last grant: a listing asks for the same column again and again.

@@ -94,7 +94,7 @@ fn call(function: &str, spec: &AuditSpec) -> String {
 }
 
 /// What the triggers are told; None for a table that is not logged.
-fn spec(table: &Table, options: &Options) -> Option<AuditSpec> {
+pub fn spec(table: &Table, options: &Options) -> Option<AuditSpec> {
     if options.audit.off {
         return None;
     }

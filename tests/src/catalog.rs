@@ -19,6 +19,8 @@ pub struct TenantTable {
     pub updatable: Vec<String>,
     /// What `thorbis_app` holds on the whole table.
     pub privileges: Vec<String>,
+    /// Its rows are in its partitions, which nobody reaches but through it (shape.rs).
+    pub is_partitioned: bool,
 }
 
 /// Every table of a module's schema that carries a tenant. Schema thorbis is administration, not tenant data.
@@ -41,12 +43,13 @@ pub fn tenant_tables(client: &mut impl GenericClient) -> Vec<TenantTable> {
                       ORDER BY a.attnum),
                ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p
                       WHERE has_table_privilege('thorbis_app', c.oid, p)
-                         OR p = 'SELECT' AND has_any_column_privilege('thorbis_app', c.oid, p))
+                         OR p = 'SELECT' AND has_any_column_privilege('thorbis_app', c.oid, p)),
+               c.relkind = 'p'
           FROM pg_class c
           JOIN pg_namespace n ON n.oid = c.relnamespace,
                LATERAL (SELECT CASE WHEN format('%I.%I', n.nspname, c.relname) = 'shared.tenants'
                                     THEN 'id' ELSE 'tenant_id' END) k(tenant_column)
-         WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'thorbis')
+         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'thorbis')
            AND EXISTS (SELECT FROM pg_attribute a
                         WHERE a.attrelid = c.oid AND a.attname = k.tenant_column AND NOT a.attisdropped)
            AND (k.tenant_column = 'id' OR EXISTS (SELECT FROM pg_attribute a
@@ -61,6 +64,7 @@ pub fn tenant_tables(client: &mut impl GenericClient) -> Vec<TenantTable> {
             readable: row.get(3),
             updatable: row.get(4),
             privileges: row.get(5),
+            is_partitioned: row.get(6),
         })
         .collect();
     assert!(tables.len() >= 10, "the catalog shows only {} tenant tables: is everything installed?", tables.len());

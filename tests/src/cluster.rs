@@ -95,6 +95,15 @@ impl Cluster {
         cluster_sh(&["stop", &self.name]).unwrap_or_else(|complaints| panic!("{complaints}"));
     }
 
+    /// Starts it at the same place after it was stopped or killed. The settings are those of `fresh_with`.
+    pub fn start_again(&self, settings: &[&str]) -> Result<(), String> {
+        let port = self.port.to_string();
+        let args: Vec<&str> = ["start", &self.name, &port].iter().chain(SETTINGS).chain(settings).copied().collect();
+        let printed = cluster_sh(&args)?;
+        assert!(printed.contains(&format!("PGPORT={port}\n")), "somebody else took its port:\n{printed}");
+        Ok(())
+    }
+
     /// The data directory. Beside it stand the log and the keyring.
     pub fn data_directory(&self) -> PathBuf {
         PathBuf::from(crate::one::<String>(&mut self.maintenance(), "SHOW data_directory", &[]))

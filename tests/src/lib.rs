@@ -4,6 +4,8 @@
 //! a bare `cargo test -p thorbis-tests --test isolation` starts it by itself and leaves it running.
 
 mod assertions;
+pub mod audit;
+pub mod audit_log;
 mod catalog;
 mod cluster;
 mod database;
@@ -14,6 +16,7 @@ pub mod listing;
 pub mod notes;
 pub mod people;
 pub mod personal;
+pub mod seals;
 mod session;
 mod tenants;
 

@@ -48,3 +48,34 @@ COMMENT ON COLUMN audit.seals.hash IS 'SHA-256 of all of this: export it, and th
 
 -- Of all tenants: for the operator. Tenants get proofs.
 GRANT SELECT ON audit.seals TO thorbis_platform;
+
+-- Rows of another cluster are there after a restore: this tells at once whether any are not sealed yet.
+CREATE INDEX idx_change_log_system ON audit.change_log USING brin (system_id) WITH (autosummarize = on);
+
+CREATE FUNCTION audit.seal() RETURNS TABLE (seal bigint, month date, row_count bigint)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS $function$ SELECT * FROM thorbis.seal_audit() $function$;
+
+COMMENT ON FUNCTION audit.seal() IS
+    'Seals what is in the log of all transactions that are over, and returns the seals it made. Can be called at any time and by several at once; waits for nobody who writes. For a scheduled job of thorbis_platform';
+REVOKE ALL ON FUNCTION audit.seal() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION audit.seal() TO thorbis_platform;
+
+CREATE FUNCTION audit.verify("from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, root bytea DEFAULT NULL)
+    RETURNS TABLE (finding text, seal bigint, detail text)
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS $function$ SELECT * FROM thorbis.verify_audit($1, $2, $3) $function$;
+
+COMMENT ON FUNCTION audit.verify(timestamptz, timestamptz, bytea) IS
+    'Verifies the chain of seals, and the rows of the seals made between two times (all without them). root: a hash that audit.roots showed earlier, to find a log that was rewritten as a whole. One row ok, or one for each thing that is wrong. Only reads: for standbys too';
+REVOKE ALL ON FUNCTION audit.verify(timestamptz, timestamptz, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION audit.verify(timestamptz, timestamptz, bytea) TO thorbis_platform;
+
+CREATE FUNCTION audit.prove(id uuid, root bytea DEFAULT NULL) RETURNS jsonb
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS $function$ SELECT thorbis.prove_audit($1, $2) $function$;
+
+COMMENT ON FUNCTION audit.prove(uuid, bytea) IS
+    'Proof that a change of the current tenant stands in the sealed log, for thorbis-check-proof, which needs no database. root: a hash that audit.roots showed after the change was sealed; the proof then leads to it. Needs audit:read';
+REVOKE ALL ON FUNCTION audit.prove(uuid, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION audit.prove(uuid, bytea) TO thorbis_app, thorbis_platform;

@@ -70,7 +70,7 @@ CREATE FUNCTION audit.parse_denials(log text, verify boolean DEFAULT true)
 COMMENT ON FUNCTION audit.parse_denials(text, boolean) IS
     'What the rules of the library refused, from a server log of any format: lines "thorbis_db denial: {...}". Clients can write such lines to the log themselves (RAISE LOG); those do not count, because each line carries a code made with a secret of the server (in pg_control: superusers and the files'' owner know it). verify => false believes every line, for the log of another server. What PostgreSQL itself refuses stands in the log as its ERROR';
 REVOKE ALL ON FUNCTION audit.parse_denials(text, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION audit.parse_denials(text, boolean) TO thorbis_platform, pg_monitor, pg_read_server_files;
+GRANT EXECUTE ON FUNCTION audit.parse_denials(text, boolean) TO thorbis_platform, thorbis_auditor;
 
 CREATE FUNCTION audit.read_denials(path text DEFAULT pg_current_logfile(), verify boolean DEFAULT true)
     RETURNS TABLE (occurred_at timestamptz, database_name text, tenant_id uuid, user_id uuid, database_role text,
@@ -94,6 +94,6 @@ END
 $function$;
 
 COMMENT ON FUNCTION audit.read_denials(text, boolean) IS
-    'audit.parse_denials() of a log file of the server: its last 32 MB. With the rights of the caller: superusers, and roles that may execute pg_stat_file() and pg_read_binary_file()';
+    'audit.parse_denials() of a log file of the server: its last 32 MB. With the rights of the caller: superusers, and roles that may execute pg_stat_file(), pg_read_binary_file() and, where no path is given, pg_current_logfile()';
 REVOKE ALL ON FUNCTION audit.read_denials(text, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION audit.read_denials(text, boolean) TO thorbis_platform, pg_monitor, pg_read_server_files;
+GRANT EXECUTE ON FUNCTION audit.read_denials(text, boolean) TO thorbis_platform, thorbis_auditor;

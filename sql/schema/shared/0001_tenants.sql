@@ -24,6 +24,8 @@ CREATE TABLE shared.tenants (
     deleted_at timestamptz,
     CONSTRAINT tenants_pkey PRIMARY KEY (id),
     CONSTRAINT tenants_slug_unique UNIQUE (slug),
+    -- It stands for the platform in audit.security_events.
+    CONSTRAINT tenants_id_check CHECK (id <> '00000000-0000-0000-0000-000000000000'),
     CONSTRAINT tenants_name_check CHECK (btrim(name) <> ''),
     CONSTRAINT tenants_slug_check CHECK (slug ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
     CONSTRAINT tenants_industries_check

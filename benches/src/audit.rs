@@ -1,0 +1,110 @@
+//! What the log of changes adds to writing, beside the row trigger that a careful DBA would write in PL/pgSQL. Both write
+//! the same rows into the same kind of table, with the same indexes and partitions.
+
+use crate::Result;
+use crate::data::{Scale, TENANT, begin_in_context, empty_log, first_row};
+use crate::measure::{Runs, alternate, nanoseconds, time};
+use crate::report::{Bound, Line, Section};
+use postgres::Client;
+use std::time::Instant;
+
+/// The contenders: without a log, with ours, with the other.
+const TRIGGERS: [Option<&str>; 3] = [None, Some("audit_orders_changes"), Some("log_change")];
+
+/// Every one of them writes what is there, or as much again.
+const STATEMENTS: [(&str, &str); 3] = [
+    ("added to each row of a bulk INSERT", "INSERT INTO bench.orders SELECT * FROM bench.new_orders"),
+    (
+        "added to each row of a bulk UPDATE",
+        "UPDATE bench.orders SET status = 'paid', payment_status = 'paid', paid_at = now(), updated_at = now()",
+    ),
+    ("added to each row of a bulk DELETE", "DELETE FROM bench.orders"),
+];
+
+/// The order numbers of one-row inserts begin where nothing else has come to.
+const FIRST_NUMBER: i32 = 1_000_000_000;
+
+pub fn measure(superuser: &mut Client, scale: &Scale) -> Result<Section> {
+    eprintln!("==> writing with a log of changes");
+    same_rows(superuser, scale)?;
+    let mut lines = Vec::new();
+    for (what, statement) in STATEMENTS {
+        let [nothing, ours, plpgsql] = alternate::<3>(|i| bulk(superuser, TRIGGERS[i], statement))?;
+        let added = |runs: &Runs| runs.net_of(&nothing, scale.audited);
+        let line = Line::new(what, added(&ours)).against("plpgsql trigger", added(&plpgsql));
+        lines.push(line.bound(Bound::Ratio(1.0 / 3.0)));
+    }
+    let runs = alternate::<3>(|i| one_by_one(superuser, TRIGGERS[i], scale))?;
+    let [nothing, ours, plpgsql] = runs.map(|runs| runs.median() / scale.inserts as f64);
+    lines.extend([
+        Line::new("one-row INSERT, a commit each", ours)
+            .against("without a log", nothing)
+            // At least 85 % of the rate.
+            .bound(Bound::Ratio(1.0 / 0.85)),
+        Line::new("  with the plpgsql trigger", plpgsql).against("without a log", nothing),
+    ]);
+    Ok(Section { title: "What the log of changes adds to writing orders", lines })
+}
+
+/// Everything as it was, and the triggers of one contender, or of several, enabled.
+fn reset(superuser: &mut Client, triggers: &[&str]) -> Result<()> {
+    superuser.batch_execute("ALTER TABLE bench.orders DISABLE TRIGGER ALL")?;
+    superuser.batch_execute(&format!("DELETE FROM bench.orders WHERE order_number >= {FIRST_NUMBER}"))?;
+    superuser.batch_execute("VACUUM (TRUNCATE false) bench.orders")?;
+    empty_log(superuser)?;
+    superuser.batch_execute("TRUNCATE bench.change_log")?;
+    for log in ["audit.change_log", "bench.change_log"] {
+        superuser.batch_execute(&format!("INSERT INTO {log} TABLE bench.earlier_changes"))?;
+    }
+    for trigger in triggers {
+        superuser.batch_execute(&format!("ALTER TABLE bench.orders ENABLE ALWAYS TRIGGER {trigger}"))?;
+    }
+    Ok(())
+}
+
+/// What is measured is right: both triggers fire for the same changes, and then both logs say the same.
+fn same_rows(superuser: &mut Client, scale: &Scale) -> Result<()> {
+    reset(superuser, &TRIGGERS.into_iter().flatten().collect::<Vec<_>>())?;
+    begin_in_context(superuser)?;
+    for (_, statement) in STATEMENTS {
+        superuser.batch_execute(statement)?;
+    }
+    let rows = |log: &str| {
+        format!(
+            "SELECT count(*), count(DISTINCT id) = count(*), sum(hashtextextended((to_jsonb(l) - 'id')::text, 0))
+             FROM {log} l WHERE table_name = 'bench.orders'"
+        )
+    };
+    let ours = first_row(superuser, &rows("audit.change_log"))?;
+    let plpgsql = first_row(superuser, &rows("bench.change_log"))?;
+    superuser.batch_execute("ROLLBACK")?;
+    // As many inserted; then all of them and those that were there changed, and deleted.
+    let expected = (5 * scale.audited).to_string();
+    if ours != plpgsql || ours[0].as_ref() != Some(&expected) {
+        return Err(format!("the logs differ, or do not have {expected} rows: {ours:?}, {plpgsql:?}").into());
+    }
+    Ok(())
+}
+
+fn bulk(superuser: &mut Client, trigger: Option<&str>, statement: &str) -> Result<f64> {
+    reset(superuser, trigger.as_slice())?;
+    begin_in_context(superuser)?;
+    let nanoseconds = time(superuser, statement)?;
+    superuser.batch_execute("ROLLBACK")?;
+    Ok(nanoseconds)
+}
+
+/// As pgbench does: a prepared statement, a transaction each.
+fn one_by_one(superuser: &mut Client, trigger: Option<&str>, scale: &Scale) -> Result<f64> {
+    reset(superuser, trigger.as_slice())?;
+    let items = first_row(superuser, "SELECT items FROM bench.new_orders LIMIT 1")?;
+    let insert = superuser.prepare(
+        "INSERT INTO bench.orders (tenant_id, order_number, table_number, items, subtotal, tax_amount, total_amount)
+         VALUES ($1, $2, 7, $3::text::jsonb, 30, 3, 33)",
+    )?;
+    let start = Instant::now();
+    for number in (FIRST_NUMBER..).take(scale.inserts) {
+        superuser.execute(&insert, &[&TENANT, &number, &items[0]])?;
+    }
+    Ok(nanoseconds(start))
+}
