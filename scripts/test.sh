@@ -49,9 +49,10 @@ part_versions() {
   done
 }
 
-# Pure Rust and in-database tests: cargo-pgrx makes a cluster of its own for them.
+# Pure Rust and in-database tests: cargo-pgrx makes a cluster of its own for them. The checker of proofs needs none.
 part_unit() {
   local run options=() data
+  cargo test -p thorbis-check-proof
   run=$(run_dir)
   data=$run/pgrx
   as_pg mkdir -p "$data"

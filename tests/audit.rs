@@ -103,7 +103,8 @@ fn keys_of_any_type_and_of_several_columns_are_text() {
 fn rows_without_a_primary_key_have_no_key_in_the_log() {
     let (_db, mut client) = with_crm();
     defined_table(&mut client, "notes", "(tenant_id uuid, id int, UNIQUE (tenant_id, id))", "{}");
-    ok(client.batch_execute("INSERT INTO crm.notes (id) VALUES (1); UPDATE crm.notes SET id = 2; DELETE FROM crm.notes"));
+    ok(client
+        .batch_execute("INSERT INTO crm.notes (id) VALUES (1); UPDATE crm.notes SET id = 2; DELETE FROM crm.notes"));
     let lines = lines(&mut client, "crm.notes");
     assert_eq!(lines, [r#"INSERT : -> {"id": 1}"#, r#"UPDATE : {"id": 1} -> {"id": 2}"#, r#"DELETE : {"id": 2}"#]);
 }
@@ -126,10 +127,15 @@ fn a_row_that_gets_another_tenant_leaves_the_one_and_comes_to_the_other() {
 fn an_upsert_logs_the_branch_that_was_taken() {
     let (_db, mut client) = with_crm();
     table(&mut client, "notes", "id int, body text", "{}");
-    let upsert = |body: &str, conflict: &str| format!("INSERT INTO crm.notes (id, body) VALUES (1, '{body}') ON CONFLICT (tenant_id, id) DO {conflict}");
+    let upsert = |body: &str, conflict: &str| {
+        format!("INSERT INTO crm.notes (id, body) VALUES (1, '{body}') ON CONFLICT (tenant_id, id) DO {conflict}")
+    };
     let replace = "UPDATE SET body = EXCLUDED.body";
     assert_eq!(logged(&mut client, "crm.notes", &upsert("a", replace)), [r#"INSERT 1: -> {"id": 1, "body": "a"}"#]);
-    assert_eq!(logged(&mut client, "crm.notes", &upsert("b", replace)), [r#"UPDATE 1: {"body": "a"} -> {"body": "b"}"#]);
+    assert_eq!(
+        logged(&mut client, "crm.notes", &upsert("b", replace)),
+        [r#"UPDATE 1: {"body": "a"} -> {"body": "b"}"#]
+    );
     assert_eq!(logged(&mut client, "crm.notes", &upsert("b", replace)), [""; 0]);
     assert_eq!(logged(&mut client, "crm.notes", &upsert("c", "NOTHING")), [""; 0]);
     assert_eq!(logged(&mut client, "crm.notes", &upsert("c", &format!("{replace} WHERE false"))), [""; 0]);
@@ -191,7 +197,10 @@ fn rows_that_copy_and_import_bring_are_logged_each() {
     let before = count(&mut client, "shared.locations");
     as_owner(&db, &B, |tx| {
         let rows = r#"[{"name": "Harbour"}, {"name": "Station"}]"#;
-        Ok(assert_eq!(one::<i64>(tx, "SELECT thorbis.import_rows('shared.locations', rows => $1::text::jsonb)", &[&rows]), 2))
+        Ok(assert_eq!(
+            one::<i64>(tx, "SELECT thorbis.import_rows('shared.locations', rows => $1::text::jsonb)", &[&rows]),
+            2
+        ))
     });
     let imported = Entry::of_table(&mut client, "shared.locations").split_off(before as usize);
     let names: Vec<_> = imported.iter().map(|entry| entry.values("name")[1].clone()).collect();
@@ -219,8 +228,18 @@ fn foreign_keys_that_cascade_are_logged_as_what_they_do() {
     let (db, mut client) = with_crm();
     table(&mut client, "boxes", "id int", "{}");
     let reference = |action: &str| format!("FOREIGN KEY (tenant_id, box) REFERENCES crm.boxes {action}");
-    table(&mut client, "dropped", &format!("id int, box int, {}", reference("ON DELETE CASCADE ON UPDATE CASCADE")), "{}");
-    table(&mut client, "emptied", &format!("id int, box int, {}", reference("ON DELETE SET NULL (box) ON UPDATE CASCADE")), "{}");
+    table(
+        &mut client,
+        "dropped",
+        &format!("id int, box int, {}", reference("ON DELETE CASCADE ON UPDATE CASCADE")),
+        "{}",
+    );
+    table(
+        &mut client,
+        "emptied",
+        &format!("id int, box int, {}", reference("ON DELETE SET NULL (box) ON UPDATE CASCADE")),
+        "{}",
+    );
     for name in ["boxes", "dropped", "emptied"] {
         let values = if name == "boxes" { "1" } else { "7, 1" };
         as_owner(&db, &A, |tx| tx.execute(&format!("INSERT INTO crm.{name} VALUES ('{}', {values})", A.id), &[]));
@@ -243,7 +262,8 @@ fn foreign_keys_that_cascade_are_logged_as_what_they_do() {
 fn the_end_of_a_tenant_is_logged_row_by_row() {
     let db = Database::new();
     let mut client = db.superuser();
-    let tables = "SELECT c.oid::regclass::text, CASE WHEN c.oid = 'shared.tenants'::regclass THEN 'id' ELSE 'tenant_id' END
+    let tables =
+        "SELECT c.oid::regclass::text, CASE WHEN c.oid = 'shared.tenants'::regclass THEN 'id' ELSE 'tenant_id' END
                     FROM thorbis.protected_tables p JOIN pg_class c ON c.oid = p.table_id
                    WHERE c.relnamespace <> 'audit'::regnamespace ORDER BY 1";
     let mut expected = Vec::new();
@@ -288,7 +308,9 @@ fn truncate_says_how_many_rows_each_tenant_lost() {
     // Nothing is lost by truncating what is empty.
     assert_eq!(logged(&mut client, "crm.notes", "TRUNCATE crm.notes, crm.lines RESTART IDENTITY"), [""; 0]);
     // As the owner, whom row security binds too; and in a transaction that has no number yet.
-    ok(client.batch_execute("INSERT INTO crm.lines SELECT FROM (SELECT) x WHERE false; INSERT INTO crm.notes (id) VALUES (1)"));
+    ok(client.batch_execute(
+        "INSERT INTO crm.lines SELECT FROM (SELECT) x WHERE false; INSERT INTO crm.notes (id) VALUES (1)",
+    ));
     let last = logged(&mut client, "crm.notes", "SET ROLE thorbis_owner; TRUNCATE crm.notes CASCADE; RESET ROLE");
     assert_eq!(last, [r#"TRUNCATE : {"rows": 1}"#]);
 }
@@ -303,7 +325,11 @@ fn truncate_counts_the_rows_that_it_waited_for() {
     std::thread::scope(|scope| {
         let truncating = scope.spawn(|| client.batch_execute("TRUNCATE crm.notes"));
         thorbis_tests::until("TRUNCATE waits", || {
-            one(&mut db.superuser(), "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'crm.notes'::regclass)", &[])
+            one(
+                &mut db.superuser(),
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'crm.notes'::regclass)",
+                &[],
+            )
         });
         ok(writer.batch_execute("COMMIT"));
         ok(truncating.join().expect("it does not panic"));

@@ -215,12 +215,12 @@ fn nobody_writes_changes_deletes_or_hides_rows_of_the_log() {
     // This month's and the last resort: the others are like them.
     let parts = [parts.first(), parts.last()].map(|part| part.expect("there are partitions").as_str());
     let relations = [LOG, parts[0], parts[1], "audit.seals", "audit.security_events"];
-    ok(superuser.batch_execute("SELECT audit.seal()"));
-    let before = log_rows(&mut superuser);
     let platform = db.role("operator", "LOGIN IN ROLE thorbis_platform");
     let mut clients = readers(&db);
     clients.push(("the platform", db.connect_as(&platform), "BEGIN; SET LOCAL ROLE thorbis_platform".into()));
     clients.push(("a stranger", db.connect_as("stranger_login"), "BEGIN".into()));
+    ok(superuser.batch_execute("SELECT audit.seal()"));
+    let before = log_rows(&mut superuser);
     for (who, client, begin) in &mut clients {
         for relation in relations {
             let detach = format!("ALTER TABLE audit.change_log DETACH PARTITION {relation}");

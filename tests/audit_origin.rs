@@ -45,7 +45,9 @@ fn set_role_shows_and_security_definer_does_not() {
     )));
     ok(clerk.batch_execute("SELECT crm.write()"));
     assert_eq!(who(&mut client), roles(None, &login, &login));
-    ok(client.batch_execute(&format!("SET SESSION AUTHORIZATION {login}; SET ROLE {other}; {insert}; RESET SESSION AUTHORIZATION")));
+    ok(client.batch_execute(&format!(
+        "SET SESSION AUTHORIZATION {login}; SET ROLE {other}; {insert}; RESET SESSION AUTHORIZATION"
+    )));
     assert_eq!(who(&mut client), roles(None, &login, &other));
 }
 
@@ -60,7 +62,10 @@ fn each_transaction_has_the_actor_of_its_context() {
         ok(in_context(&mut app, A.id, A.owner, |tx| tx.execute(name, &[&A.customer])));
         assert_eq!(ok(in_context(&mut app, A.id, user, |tx| tx.execute(update, &[&A.customer]))), 1);
         let last = Entry::last_of(&mut client, "shared.customers");
-        assert_eq!((last.actor, last.session_role.as_str(), last.database_role.as_str()), (Some(user), "app_login", "app_login"));
+        assert_eq!(
+            (last.actor, last.session_role.as_str(), last.database_role.as_str()),
+            (Some(user), "app_login", "app_login")
+        );
     }
     ok(client.execute("UPDATE shared.customers SET company_name = NULL WHERE id = $1", &[&A.customer]));
     let last = Entry::last_of(&mut client, "shared.customers");
@@ -123,7 +128,9 @@ fn the_address_of_a_client_is_noted() {
 fn a_change_names_its_transaction_and_its_cluster() {
     let (_db, mut client) = with_notes();
     let mut transaction = ok(client.transaction());
-    ok(transaction.batch_execute("INSERT INTO crm.notes DEFAULT VALUES; SAVEPOINT s; INSERT INTO crm.notes DEFAULT VALUES; RELEASE s"));
+    ok(transaction.batch_execute(
+        "INSERT INTO crm.notes DEFAULT VALUES; SAVEPOINT s; INSERT INTO crm.notes DEFAULT VALUES; RELEASE s",
+    ));
     ok(transaction.batch_execute("SELECT pg_sleep(0.05); INSERT INTO crm.notes DEFAULT VALUES"));
     let sql = "SELECT count(*) FROM audit.change_log
                 WHERE table_name = 'crm.notes' AND transaction_id = pg_current_xact_id()::text::bigint AND occurred_at = now()
@@ -159,7 +166,9 @@ fn a_prepared_transaction_is_logged_when_it_is_committed() {
     let (db, mut client) = with_notes();
     let (one_name, other_name) = (format!("a_{}", db.name), format!("b_{}", db.name));
     for name in [&one_name, &other_name] {
-        ok(client.batch_execute(&format!("BEGIN; INSERT INTO crm.notes (body) VALUES ('{name}'); PREPARE TRANSACTION '{name}'")));
+        ok(client.batch_execute(&format!(
+            "BEGIN; INSERT INTO crm.notes (body) VALUES ('{name}'); PREPARE TRANSACTION '{name}'"
+        )));
     }
     assert_eq!(Entry::of_table(&mut client, NOTES), []);
     let mut other = db.superuser();

@@ -149,7 +149,7 @@ fn indexes_of_others_on_the_log_find_its_rows() {
 
 #[test]
 fn triggers_of_others_on_the_log_fire() {
-    let (_db, mut client) = with_notes();
+    let (db, mut client) = with_notes();
     ok(client.batch_execute(
         "CREATE TABLE crm.seen (key text, what text);
          CREATE FUNCTION crm.mark() RETURNS trigger LANGUAGE plpgsql AS
@@ -162,15 +162,28 @@ fn triggers_of_others_on_the_log_fire() {
          CREATE CONSTRAINT TRIGGER see_later AFTER INSERT ON audit.change_log DEFERRABLE INITIALLY DEFERRED
              FOR EACH ROW WHEN (NEW.table_name = 'crm.notes') EXECUTE FUNCTION crm.see()",
     ));
+    let (warn, warnings) = std::sync::mpsc::channel();
+    let mut config = db.cluster().config(&db.name, "postgres");
+    config.notice_callback(move |notice| drop(warn.send(notice.message().to_owned())));
+    let mut client = ok(config.connect(postgres::NoTls));
     ok(client.batch_execute("INSERT INTO crm.notes (id) VALUES (11), (12), (13)"));
     assert_sqlstate(client.batch_execute(&insert(14)), "P0001");
     ok(client.batch_execute("BEGIN; UPDATE crm.notes SET body = 'x' WHERE id = 11; SAVEPOINT s; DELETE FROM crm.notes WHERE id = 12; ROLLBACK TO s; COMMIT"));
-    let partition: String = one(&mut client, "SELECT tableoid::regclass::text FROM audit.change_log WHERE table_name = 'crm.notes' LIMIT 1", &[]);
+    let partition: String = one(
+        &mut client,
+        "SELECT tableoid::regclass::text FROM audit.change_log WHERE table_name = 'crm.notes' LIMIT 1",
+        &[],
+    );
     let partition = partition.trim_start_matches("audit.");
-    let seen: Vec<(String, String)> = ok(client.query("SELECT key, what FROM crm.seen ORDER BY ctid", &[])).iter().map(|r| (r.get(0), r.get(1))).collect();
-    let expected = [("11", "see"), ("12", "see"), ("11", "see_later"), ("12", "see_later"), ("11", "see"), ("11", "see_later")];
+    let seen: Vec<(String, String)> = ok(client.query("SELECT key, what FROM crm.seen ORDER BY ctid", &[]))
+        .iter()
+        .map(|r| (r.get(0), r.get(1)))
+        .collect();
+    let expected =
+        [("11", "see"), ("12", "see"), ("11", "see_later"), ("12", "see_later"), ("11", "see"), ("11", "see_later")];
     assert_eq!(seen, expected.map(|(key, trigger)| (key.to_owned(), format!("{trigger} {partition} marked"))));
     assert_eq!(keys(&mut client), ["11", "12", "11"], "a trigger that returns NULL keeps the row out of the log");
+    assert_eq!(warnings.try_iter().collect::<Vec<_>>(), [""; 0], "everything is closed");
 }
 
 /// The trigger writes the columns it knows; those of others take no default, and a generated one is computed.
@@ -182,7 +195,10 @@ fn columns_that_others_add_to_the_log_stay_empty() {
         "ALTER TABLE audit.change_log ADD note text DEFAULT 'given', ADD seconds float8 GENERATED ALWAYS AS (length(row_key) + 0.5) STORED",
     ));
     ok(client.batch_execute(&insert(22)));
-    let row = ok(client.query_one("SELECT note, seconds FROM audit.change_log WHERE table_name = 'crm.notes' AND row_key = '22'", &[]));
+    let row = ok(client.query_one(
+        "SELECT note, seconds FROM audit.change_log WHERE table_name = 'crm.notes' AND row_key = '22'",
+        &[],
+    ));
     assert_eq!((row.get::<_, Option<String>>(0), row.get::<_, f64>(1)), (None, 2.5));
 }
 
@@ -207,7 +223,14 @@ fn a_partition_with_another_order_of_columns_is_written_like_others() {
         months.partition, months.from, months.until
     )));
     assert_eq!(logged(&mut client, NOTES, &insert(2)), [r#"INSERT 2: -> {"id": 2, "body": "n2"}"#; 1]);
-    assert_eq!(one::<i64>(&mut client, "SELECT count(*) FROM audit.mine WHERE row_key = '2' AND session_role = 'postgres'", &[]), 1);
+    assert_eq!(
+        one::<i64>(
+            &mut client,
+            "SELECT count(*) FROM audit.mine WHERE row_key = '2' AND session_role = 'postgres'",
+            &[]
+        ),
+        1
+    );
 }
 
 struct Months {
@@ -247,7 +270,11 @@ fn sessions_notice_that_partitions_come_and_go() {
     assert!(error.message().contains("no partition"), "{}", error.message());
     // "SELECT ...; makes them."
     let hint = error.hint().and_then(|hint| hint.split(';').next()).expect("it says what to do").to_owned();
-    assert_eq!(one::<i64>(&mut operator, "SELECT count(*) FROM crm.notes", &[]), 2, "a change that cannot be logged is not made");
+    assert_eq!(
+        one::<i64>(&mut operator, "SELECT count(*) FROM crm.notes", &[]),
+        2,
+        "a change that cannot be logged is not made"
+    );
     ok(operator.batch_execute("DROP TABLE audit.change_log_default"));
     ok(operator.batch_execute(&hint));
     assert_eq!(place(&mut client, 4), partition);
@@ -283,7 +310,10 @@ fn a_month_without_a_partition_goes_to_the_default_one() {
     let partition = months(&mut client).partition;
     ok(client.batch_execute(&format!("DROP TABLE {partition}")));
     ok(client.batch_execute("INSERT INTO crm.notes (id) SELECT generate_series(1, 300)"));
-    assert_eq!(one::<i64>(&mut client, "SELECT count(*) FROM audit.change_log_default WHERE table_name = 'crm.notes'", &[]), 300);
+    assert_eq!(
+        one::<i64>(&mut client, "SELECT count(*) FROM audit.change_log_default WHERE table_name = 'crm.notes'", &[]),
+        300
+    );
     assert_eq!(operations(&mut client, NOTES), [("INSERT".to_owned(), 300)]);
     assert_eq!(count(&mut client, NOTES), 300);
     assert_eq!(lines(&mut client, NOTES)[0], r#"INSERT 1: -> {"id": 1}"#);

@@ -4,12 +4,8 @@ use postgres::Client;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use thorbis_tests::seals::{
-    assert_verifies, newest_root, seal_all, verify, verify_with, write_foreign_rows,
-};
-use thorbis_tests::{
-    A, B, Cluster, Database, Dump, as_owner, assert_sqlstate, in_context, ok, one, until,
-};
+use thorbis_tests::seals::{assert_verifies, newest_root, seal_all, verify, verify_with, write_foreign_rows};
+use thorbis_tests::{A, B, Cluster, Database, Dump, as_owner, assert_sqlstate, in_context, ok, one, until};
 
 /// (number, kind, system, from, to, month, rows) of all seals.
 type Seal = (i64, String, i64, i64, i64, String, i64);
@@ -17,9 +13,8 @@ type Seal = (i64, String, i64, i64, i64, String, i64);
 fn seals(client: &mut Client) -> Vec<Seal> {
     let sql = "SELECT number, kind, system_id, from_transaction, to_transaction, month::text, row_count
                  FROM audit.seals ORDER BY number";
-    let seal = |row: &postgres::Row| {
-        (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4), row.get(5), row.get(6))
-    };
+    let seal =
+        |row: &postgres::Row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4), row.get(5), row.get(6));
     ok(client.query(sql, &[])).iter().map(seal).collect()
 }
 
@@ -93,8 +88,10 @@ fn prepared_transactions_hold_sealing_back_and_are_sealed_then() {
     )));
     change(&db);
     ok(client.batch_execute("SELECT audit.seal()"));
-    assert_eq!(seals(&mut client), before);
+    let meanwhile = seals(&mut client);
+    // First of all, or a failure here would hold up all other tests.
     ok(client.batch_execute(&format!("COMMIT PREPARED '{name}'")));
+    assert_eq!(meanwhile, before);
     seal_all(&mut client);
     assert_eq!(sealed_rows(&mut client), log_rows(&mut client));
     assert_verifies(&mut client);
@@ -109,7 +106,14 @@ fn rows_of_other_clusters_are_sealed_at_once_and_cut_between_transactions() {
     // 150 transactions of 1000 rows, then one that is larger than a seal; of a second cluster few, in three months.
     write_foreign_rows(&mut client, A.id, 77, 150_000, "50 + n / 1000", "'2026-03-05 10:00+00'");
     write_foreign_rows(&mut client, A.id, 77, 110_000, "1000", "'2026-03-06 10:00+00'");
-    write_foreign_rows(&mut client, B.id, -5, 9, "n / 2", "timestamptz '2026-01-31 23:00+00' + n / 3 * interval '30 days'");
+    write_foreign_rows(
+        &mut client,
+        B.id,
+        -5,
+        9,
+        "n / 2",
+        "timestamptz '2026-01-31 23:00+00' + n / 3 * interval '30 days'",
+    );
     seal_all(&mut client);
     let made = seals(&mut client).split_off(first);
     let foreign = made.iter().map(|(_, kind, system, from, to, month, rows)| {
@@ -204,7 +208,9 @@ fn writers_and_sealers_at_once_lose_nothing() {
                     n += 1;
                     let tenant = if n % 2 == 0 { &A } else { &B };
                     let result = in_context(&mut app, tenant.id, tenant.owner, |tx| {
-                        tx.batch_execute("UPDATE shared.customers SET company_name = gen_random_uuid()::text; SAVEPOINT one")?;
+                        tx.batch_execute(
+                            "UPDATE shared.customers SET company_name = gen_random_uuid()::text; SAVEPOINT one",
+                        )?;
                         tx.batch_execute("INSERT INTO restaurants.orders DEFAULT VALUES")?;
                         let then = ["RELEASE one", "ROLLBACK TO one", "SELECT pg_sleep(0.02)", "SELECT 1 / 0"];
                         tx.batch_execute(then[n % then.len()])
@@ -368,6 +374,7 @@ fn verifying_and_sealing_nothing_assign_no_transaction_id() {
     ok(client.batch_execute("BEGIN READ ONLY"));
     assert_eq!(verify(&mut client), ["ok"]);
     ok(client.batch_execute("COMMIT; BEGIN"));
-    ok(client.batch_execute("SELECT * FROM audit.seal(); SELECT * FROM audit.verify(); SELECT * FROM audit.v_chain_status"));
+    ok(client
+        .batch_execute("SELECT * FROM audit.seal(); SELECT * FROM audit.verify(); SELECT * FROM audit.v_chain_status"));
     assert_eq!(one::<Option<String>>(&mut client, "SELECT pg_current_xact_id_if_assigned()::text", &[]), None);
 }

@@ -31,16 +31,14 @@ fn fails(kept: &Kept, code: &str, names: &str) {
     works_elsewhere(kept);
 }
 
-/// Tables without personal data, and what is kept in clear beside the encrypted.
+/// Tables without personal data, reading what is kept in clear, and writing what is not personal.
 #[track_caller]
 fn works_elsewhere(kept: &Kept) {
     ok(in_context(&mut kept.db.app(), A.id, A.owner, |tx| {
         tx.batch_execute(
             "SELECT count(*) FROM restaurants.orders; INSERT INTO restaurants.orders DEFAULT VALUES;
              SELECT first_name FROM shared.customers; SELECT id, first_name FROM shared.customers_pii;
-             UPDATE shared.customers SET first_name = 'Changed';
-             INSERT INTO shared.customers (first_name, last_name) VALUES ('Without', 'Address');
-             DELETE FROM shared.customers WHERE first_name = 'Without'",
+             UPDATE shared.customers SET tax_exempt = NOT tax_exempt",
         )
     }));
 }

@@ -18,7 +18,8 @@ INSERT INTO bench.orders (tenant_id, order_number, table_number, status, items, 
                           created_at, updated_at, guest_count, opened_at)
 SELECT bench.tenant_id(42), n, 1 + n % 30, 'preparing', items, amount, amount / 10, amount + amount / 10, at, at, 1 + n % 6, at
 FROM generate_series(1, 2 * {audited}) n,
-     LATERAL (SELECT 5 + (n * 7919::bigint % 20000) / 100.0, now() - interval '1 year' * (1 - n / (2.0 * {audited}))) o(amount, at),
+     LATERAL (SELECT 5 + (n * 7919::bigint % 20000) / 100.0,
+                     now() - interval '1 year' * (1 - n / (2.0 * {audited}))) o(amount, at),
      LATERAL (SELECT jsonb_agg(jsonb_build_object('menu_item_id', md5('dish ' || dish)::uuid, 'name', 'Dish number ' || dish,
                                                   'quantity', 1 + dish % 2, 'unit_price', 4.5 + dish))
               FROM generate_series(n % 80, n % 80 + 2) dish) lines(items);

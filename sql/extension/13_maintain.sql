@@ -26,7 +26,7 @@ REVOKE ALL ON FUNCTION thorbis.apply_audit_retention(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.apply_audit_retention(boolean) TO thorbis_platform;
 
 CREATE FUNCTION thorbis.list_record_changes("table" regclass, row_key text,
-        OUT occurred_at timestamptz, OUT id uuid) RETURNS SETOF record
+        OUT tenant_id uuid, OUT occurred_at timestamptz, OUT id uuid) RETURNS SETOF record
     LANGUAGE c STABLE STRICT PARALLEL UNSAFE ROWS 20 SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'list_record_changes_wrapper';
 COMMENT ON FUNCTION thorbis.list_record_changes(regclass, text) IS 'What audit.record_history() calls';

@@ -200,11 +200,14 @@ unsafe fn insert(partition: pg_sys::Relation, values: &[Option<pg_sys::Datum>; C
         // Triggers that somebody made on the log fire at the end of a query of their own.
         let fires = !(*info).ri_TrigDesc.is_null();
         if fires {
+            // Where they look for the relation, before they open it once more.
+            (*estate).es_opened_result_relations = pg_sys::lappend(std::ptr::null_mut(), info.cast());
             pg_sys::AfterTriggerBeginQuery();
         }
         pg_sys::ExecSimpleRelationInsert(info, estate, slot);
         if fires {
             pg_sys::AfterTriggerEndQuery(estate);
+            pg_sys::ExecResetTupleTable((*estate).es_tupleTable, false);
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
         pg_sys::ExecCloseIndices(info);

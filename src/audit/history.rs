@@ -140,18 +140,22 @@ fn read<T: DeserializeOwned>(sql: &str, arguments: &[DatumWithOid]) -> T {
     serde_json::from_str(&text).unwrap_or_else(|error| pgrx::error!("unexpected JSON: {error}"))
 }
 
-/// Rows (occurred_at, id): the changes of the rows that ever had the key, oldest first.
+/// Rows (tenant_id, occurred_at, id): the changes of the rows that ever had the key, oldest first.
 #[pg_extern(sql = false)]
 fn list_record_changes(
     table: pg_sys::Oid,
     row_key: &str,
-) -> TableIterator<'static, (name!(occurred_at, TimestampWithTimeZone), name!(id, pgrx::Uuid))> {
-    let changes = Subject::of(table).changes(row_key, None);
+) -> TableIterator<
+    'static,
+    (name!(tenant_id, pgrx::Uuid), name!(occurred_at, TimestampWithTimeZone), name!(id, pgrx::Uuid)),
+> {
+    let subject = Subject::of(table);
+    let (tenant, changes) = (pg_uuid::to_pgrx(subject.tenant), subject.changes(row_key, None));
     let found = Lifelines::new(changes.iter().map(Change::event).collect()).ever_called(row_key);
     TableIterator::new(found.into_iter().filter_map(move |i| {
         let change = &changes[i];
         let at = TimestampWithTimeZone::try_from(change.occurred_at).ok()?;
-        Some((at, pg_uuid::to_pgrx(Uuid::parse_str(&change.id).ok()?)))
+        Some((tenant, at, pg_uuid::to_pgrx(Uuid::parse_str(&change.id).ok()?)))
     }))
 }
 
@@ -294,6 +298,10 @@ fn shown(subject: &Subject, spec: &AuditSpec, mut row: Row) -> String {
     let Subject { table, entry, tenant } = subject;
     let is_text = text_columns(table.oid);
     let opens = may(&entry.resource, PII);
+    // Rows that were inserted or deleted are logged without what is NULL.
+    for column in &table.columns {
+        row.0.entry(column.name.clone()).or_insert_with(|| (RawValue::NULL.to_owned(), String::new()));
+    }
     for pii in &entry.options.pii {
         let sealed = row.0.remove(&pii.encrypted()).filter(|(value, _)| value.get() != "null");
         let Some((value, key)) = sealed.or_else(|| row.0.remove(&pii.column)) else { continue };

@@ -1,7 +1,7 @@
 //! A row as the log shows it: jsonb of its columns, personal values as envelopes, secrets as "changed".
 
 use crate::audit::layout::{Column, Kind, Layout, Treatment};
-use crate::audit::subject::Erasing;
+use crate::audit::subject::{self, Erasing};
 use crate::domain::jsonb::{self, TooLarge, Value};
 use crate::pg::error::SqlError;
 use crate::pg::fixed_output::FixedOutput;
@@ -32,12 +32,18 @@ pub struct Image<'a> {
     row: Slot<'a>,
     tenant: Uuid,
     row_key: &'a str,
-    key: OnceCell<Rc<DataKey>>,
+    /// What the row was, not what it is.
+    past: bool,
+    key: OnceCell<Option<Rc<DataKey>>>,
 }
 
 impl<'a> Image<'a> {
-    pub fn of(layout: &'a Layout, row: Slot<'a>, tenant: Uuid, row_key: &'a str) -> Image<'a> {
-        Image { layout, row, tenant, row_key, key: OnceCell::new() }
+    pub fn before(layout: &'a Layout, row: Slot<'a>, tenant: Uuid, row_key: &'a str) -> Image<'a> {
+        Image { layout, row, tenant, row_key, past: true, key: OnceCell::new() }
+    }
+
+    pub fn after(layout: &'a Layout, row: Slot<'a>, tenant: Uuid, row_key: &'a str) -> Image<'a> {
+        Image { layout, row, tenant, row_key, past: false, key: OnceCell::new() }
     }
 
     /// All columns that are not NULL, as a jsonb datum in the current memory context. Where most are NULL, that is a third
@@ -94,10 +100,11 @@ impl<'a> Image<'a> {
         if matches!(value, Value::Null) || jsonb.is_some_and(jsonb::is_empty) || text.is_some_and(says_nothing) {
             return value;
         }
+        let erased = Value::Text(EMPTIED.as_bytes());
         if Erasing::is_on() {
-            return Value::Text(EMPTIED.as_bytes());
+            return erased;
         }
-        let key = self.key.get_or_init(|| self.data_key());
+        let Some(key) = self.key.get_or_init(|| self.data_key()) else { return erased };
         let envelope = |text: &str| Value::OwnedText(seal(key, field, self.row_key, text));
         match (text, jsonb) {
             // Text of a database is UTF-8, and so is what is in its jsonb.
@@ -111,9 +118,18 @@ impl<'a> Image<'a> {
         }
     }
 
-    fn data_key(&self) -> Rc<DataKey> {
-        let subject = self.layout.subject.as_ref().and_then(|path| path.key(self.tenant, self.row));
-        subject.unwrap_or_else(|| data_keys::of_tenant(self.tenant))
+    /// That of the person or, for a row about nobody, the tenant's. None for what is left of somebody who is gone.
+    fn data_key(&self) -> Option<Rc<DataKey>> {
+        let person = self.layout.subject.as_ref().and_then(|path| path.person(self.tenant, self.row));
+        let (kind, id) = person.unwrap_or((data_keys::TENANT, self.tenant));
+        if self.past {
+            return subject::key_of_past(self.tenant, kind, id);
+        }
+        // An erasure of the person waits for what is written now, or it would not see it.
+        Some(match person {
+            Some(_) => data_keys::for_writing(self.tenant, kind, id),
+            None => data_keys::of_tenant(self.tenant),
+        })
     }
 }
 

@@ -61,9 +61,7 @@ unsafe fn with_written<R>(datum: pg_sys::Datum, of: pg_sys::Oid, body: impl FnOn
     unsafe {
         match of {
             pg_sys::TEXTOID => with_text(datum, |text| body(text.as_bytes())),
-            pg_sys::UUIDOID => {
-                body(from_datum(datum).hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes())
-            }
+            pg_sys::UUIDOID => body(from_datum(datum).hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes()),
             pg_sys::INT8OID => body((datum.value() as i64).to_string().as_bytes()),
             // Infinity and all: wider than what is stored.
             pg_sys::TIMESTAMPTZOID => {

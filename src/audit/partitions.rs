@@ -11,6 +11,7 @@ use crate::access::invalidation::{self, Relation};
 use crate::audit::error::AuditError;
 use crate::audit::maintain::{Step, settings, unless_busy};
 use crate::domain::seal::Month;
+use crate::pg::cursor::FreshSnapshot;
 use crate::pg::error::{OrRaise, SqlError};
 use crate::pg::identity::{self, ActingAs};
 use crate::pg::sql::{self, column, query, query_one};
@@ -79,6 +80,8 @@ fn month(row: &pgrx::spi::SpiHeapTupleData, i: usize) -> Month {
 /// The task of `thorbis.maintain()`.
 pub fn maintain(dry_run: bool) -> Vec<Step> {
     let log = log();
+    // A task before this one may have waited for somebody who does the same.
+    let _snapshot = FreshSnapshot::take();
     let default = default_partition(&log);
     let missing = missing(&log, default);
     if dry_run {

@@ -160,11 +160,11 @@ fn seals_until(seal: &Header, root: &[u8]) -> Vec<Header> {
     if last - seal.number > MOST_SEALS {
         ProveError::TooFar.raise();
     }
-    let query =
-        format!("SELECT {HEADER} FROM audit.seals s WHERE s.number > {} AND s.number <= {last} ORDER BY s.number", seal.number);
-    cursor::collect(&query, |row| {
-        seal::header(row).unwrap_or_else(|| ProveError::NotAsSealed(row.bigint(1)).raise())
-    })
+    let query = format!(
+        "SELECT {HEADER} FROM audit.seals s WHERE s.number > {} AND s.number <= {last} ORDER BY s.number",
+        seal.number
+    );
+    cursor::collect(&query, |row| seal::header(row).unwrap_or_else(|| ProveError::NotAsSealed(row.bigint(1)).raise()))
 }
 
 /// A time in SQL text: a constant, so that the planner knows the partition. `datestyle` is ISO.

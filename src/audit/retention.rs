@@ -103,8 +103,9 @@ pub fn seal_first(dry_run: bool) -> Vec<Step> {
 
 /// The last task of `thorbis.maintain()`.
 pub fn apply(dry_run: bool) -> Vec<Step> {
+    let Some(period) = period() else { return Vec::new() };
     let log = partitions::log();
-    let due = period().map(|period| partitions::older_than(&log, &period)).unwrap_or_default();
+    let due = partitions::older_than(&log, &period);
     if due.is_empty() {
         return Vec::new();
     }
@@ -113,7 +114,7 @@ pub fn apply(dry_run: bool) -> Vec<Step> {
         return due.iter().map(|month| judge(&log, month, &held, true).step(month)).collect();
     }
     seal::seal();
-    unless_busy("audit.change_log", due.len(), || drop_months(&log, &due))
+    unless_busy("audit.change_log", due.len(), || drop_months(&log, &period))
 }
 
 /// What becomes of a month.
@@ -133,10 +134,15 @@ impl Verdict {
     }
 }
 
-fn drop_months(log: &Relation, due: &[Partition]) -> Vec<Step> {
+fn drop_months(log: &Relation, period: &str) -> Vec<Step> {
     identity::lock_relation(log.oid, pg_sys::ShareUpdateExclusiveLock);
     // Until this is done no hold is placed, and no row comes to these months.
     let held = held_tenants(Some(pg_sys::ShareLock));
+    let due = {
+        // Somebody else may have dropped them.
+        let _snapshot = FreshSnapshot::take();
+        partitions::older_than(log, period)
+    };
     due.iter().for_each(|month| identity::lock_relation(month.oid, pg_sys::ShareLock));
     // Sees what the locks waited for.
     let mut chain = Chain::lock();

@@ -213,9 +213,8 @@ impl Chain {
     fn append(&mut self, header: &Header, blinding_key: &[u8]) {
         let bytes = |bytes: &[u8]| DatumWithOid::from(bytes.to_vec());
         // SAFETY: microseconds since 2000 are what a timestamptz is.
-        let sealed_at = unsafe {
-            DatumWithOid::new(pg_sys::Datum::from(header.sealed_at - EPOCH_MICROS), pg_sys::TIMESTAMPTZOID)
-        };
+        let sealed_at =
+            unsafe { DatumWithOid::new(pg_sys::Datum::from(header.sealed_at - EPOCH_MICROS), pg_sys::TIMESTAMPTZOID) };
         sql::run(
             "INSERT INTO audit.seals (number, kind, system_id, from_transaction, to_transaction, month, row_count, root,
                                       blinding_key, sealed_at, previous_hash, hash)

@@ -3,6 +3,7 @@
 use crate::access::invalidation;
 use crate::domain::audit_spec::{AuditStep, AuditSubject};
 use crate::pg::cell::BackendCell;
+use crate::pg::fresh::{self, Arg};
 use crate::pg::index_lookup;
 use crate::pg::slot::Slot;
 use crate::pg::trigger::{ColumnType, Trigger};
@@ -44,13 +45,30 @@ impl SubjectPath {
         self.steps.iter().map(|step| step.table)
     }
 
-    /// The key of the person that a row is about, None when it is about nobody.
-    pub fn key(&self, tenant: Uuid, row: Slot) -> Option<Rc<DataKey>> {
+    /// Kind and id of the person that a row is about, None when it is about nobody.
+    pub fn person(&self, tenant: Uuid, row: Slot) -> Option<(&str, Uuid)> {
         // SAFETY: `of` checked that the column is a uuid.
         let first = row.value(self.column).map(|datum| unsafe { from_datum(datum) })?;
         let person = self.steps.iter().try_fold(first, |id, step| step.follow(tenant, id))?;
-        Some(data_keys::of_subject(tenant, &self.kind, person))
+        Some((&self.kind, person))
     }
+}
+
+const GONE: &str = "
+SELECT 1 FROM gdpr.erasures e WHERE e.tenant_id = $1 AND e.subject_id = $2 AND e.subject_kind = $3
+UNION ALL SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM shared.tenants t WHERE t.id = $1)";
+
+/// The key for values that a row about the person had. None when the person was erased, or the tenant is: what was left in
+/// the row must not come to stand in the log under a new key.
+pub fn key_of_past(tenant: Uuid, kind: &str, person: Uuid) -> Option<Rc<DataKey>> {
+    data_keys::existing(tenant, kind, person).or_else(|| {
+        let mut gone = false;
+        if let Some(erasures) = invalidation::named("gdpr", "erasures") {
+            let arguments = [Arg::Uuid(tenant), Arg::Uuid(person), Arg::Text(kind)];
+            fresh::read(erasures.owner, erasures.oid, GONE, &arguments, |_| gone = true);
+        }
+        (!gone).then(|| data_keys::of_subject(tenant, kind, person))
+    })
 }
 
 impl Step {

@@ -44,8 +44,11 @@ fn log(trigger: &Trigger, layout: &Layout) {
     // NOT NULL, by thorbis.protect(); whoever took that away has rows that are nobody's.
     let tenant = tenant(layout, row.value(layout.tenant));
     let row_key = image::row_key(layout, row);
-    let image = Some(Image::of(layout, row, tenant, &row_key).whole());
-    let (operation, old, new) = if trigger.is_insert() { ("INSERT", None, image) } else { ("DELETE", image, None) };
+    let (operation, old, new) = if trigger.is_insert() {
+        ("INSERT", None, Some(Image::after(layout, row, tenant, &row_key).whole()))
+    } else {
+        ("DELETE", Some(Image::before(layout, row, tenant, &row_key).whole()), None)
+    };
     change_log::write(&Change {
         tenant,
         table: &layout.table,
@@ -71,7 +74,7 @@ fn log_update(trigger: &Trigger, layout: &Layout) {
     let is_key = |c: &&Column| layout.key.iter().any(|(number, _)| *number == c.number);
     let new_key = changed.iter().any(|c| is_key(c)).then(|| image::row_key(layout, new));
     let key_now = new_key.as_deref().unwrap_or(&key);
-    let (before, after) = (Image::of(layout, old, from, &key), Image::of(layout, new, to, key_now));
+    let (before, after) = (Image::before(layout, old, from, &key), Image::after(layout, new, to, key_now));
     let table = &layout.table;
     if moved {
         let (operation, old) = ("DELETE", Some(before.whole()));

@@ -48,7 +48,8 @@ fn verify_audit(
     let limits: Vec<String> = limits.collect();
     let rows = verify_rows(&chain, &limits, &mut findings);
     if findings.is_empty() {
-        let unsealed = format!("SELECT count(*) FROM audit.change_log c WHERE {}", seal::unsealed(&seal::sealed(), None));
+        let unsealed =
+            format!("SELECT count(*) FROM audit.change_log c WHERE {}", seal::unsealed(&seal::sealed(), None));
         let unsealed = cursor::collect(&unsealed, |row| row.bigint(1)).pop().unwrap_or(0);
         let detail = format!("{} seals; {rows} rows are what was sealed, {unsealed} are not sealed yet", chain.seals);
         findings.add("ok", None, detail);

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// Subject of a tenant's own key.
-const TENANT: &str = "tenant";
+pub const TENANT: &str = "tenant";
 /// Columns of the table.
 const ID: i16 = 1;
 const TENANT_ID: i16 = 2;
@@ -185,12 +185,25 @@ fn note_lock(id: Uuid) {
 
 /// The key of a person, made when there is none yet.
 pub fn of_subject(tenant: Uuid, kind: &str, id: Uuid) -> Rc<DataKey> {
-    let cache = cache();
     let subject = Subject { tenant, kind: kind.into(), id };
-    if let Some(key) = cache.by_subject.borrow().get(&subject).and_then(Kept::get) {
-        return key;
-    }
-    let kept = Kept::new(found(&subject).unwrap_or_else(|| create(&subject)));
+    remembered(&subject).unwrap_or_else(|| {
+        let key = found(&subject).unwrap_or_else(|| create(&subject));
+        remember_both(subject, key)
+    })
+}
+
+/// The key of a person who has one.
+pub fn existing(tenant: Uuid, kind: &str, id: Uuid) -> Option<Rc<DataKey>> {
+    let subject = Subject { tenant, kind: kind.into(), id };
+    remembered(&subject).or_else(|| row_of(&subject).map(|row| remember_both(subject, row.open())))
+}
+
+fn remembered(subject: &Subject) -> Option<Rc<DataKey>> {
+    cache().by_subject.borrow().get(subject).and_then(Kept::get)
+}
+
+fn remember_both(subject: Subject, key: DataKey) -> Rc<DataKey> {
+    let (cache, kept): (&Cache, _) = (&CACHE, Kept::new(key));
     remember(&cache.by_subject, subject, &kept);
     remember(&cache.by_id, kept.value().id, &kept);
     kept.value()

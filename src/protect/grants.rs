@@ -36,6 +36,12 @@ pub fn missing(table: &Table, options: &Options) -> Vec<String> {
     for (command, wanted) in [(Command::Update, updatable_columns(table, options)), (Command::Select, readable)] {
         statements.extend(on_columns(table, command, &wanted, &app.revoked));
     }
+    // Rows are reached through the parent, but pg_dump reads each partition by itself.
+    for (oid, child) in table.descendants() {
+        if !exists("SELECT 1 WHERE has_table_privilege($1, $2, 'SELECT')", &[PLATFORM.into(), oid.into()]) {
+            statements.push(format!("GRANT SELECT ON {child} TO {PLATFORM}"));
+        }
+    }
     for (oid, sequence) in owned_sequences(table.oid) {
         for role in [APP, PLATFORM] {
             if !exists("SELECT 1 WHERE has_sequence_privilege($1, $2, 'USAGE')", &[role.into(), oid.into()]) {

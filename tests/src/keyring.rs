@@ -146,6 +146,8 @@ pub const USES: &[&str] = &[
     "INSERT INTO shared.customers (email, first_name, last_name) VALUES ('new@keyring.example', 'A', 'B')",
     "INSERT INTO shared.customers_pii (email, first_name, last_name) VALUES ('new@keyring.example', 'A', 'B')",
     "UPDATE shared.users SET phone = '+1 555 0100'",
+    // The log keeps the name, which stands in clear in the table, encrypted.
+    "UPDATE shared.customers SET first_name = 'Changed'",
     "UPDATE shared.customers_pii SET email = 'new@keyring.example' WHERE email LIKE 'carla@%'",
 ];
 

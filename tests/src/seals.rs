@@ -31,8 +31,10 @@ pub fn verify(client: &mut impl GenericClient) -> Vec<String> {
 
 #[track_caller]
 pub fn assert_verifies(client: &mut impl GenericClient) {
-    let found: Vec<(String, String)> =
-        ok(client.query("SELECT finding, detail FROM audit.verify()", &[])).iter().map(|r| (r.get(0), r.get(1))).collect();
+    let found: Vec<(String, String)> = ok(client.query("SELECT finding, detail FROM audit.verify()", &[]))
+        .iter()
+        .map(|r| (r.get(0), r.get(1)))
+        .collect();
     assert!(matches!(&found[..], [(finding, _)] if finding == "ok"), "{found:?}");
 }
 

@@ -4,9 +4,12 @@ CREATE FUNCTION audit.record_history("table" regclass, row_key text) RETURNS SET
     LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 20 SET search_path = pg_catalog, pg_temp
     AS $function$
         SELECT c.*
-        FROM thorbis.list_record_changes("table", row_key) WITH ORDINALITY l(occurred_at, id, position)
-            JOIN audit.change_log c ON c.tenant_id = @extschema@.get_current_tenant_id()
-                AND c.occurred_at = l.occurred_at AND c.id = l.id
+        FROM thorbis.list_record_changes("table", row_key) WITH ORDINALITY l(tenant_id, occurred_at, id, position)
+            CROSS JOIN LATERAL (
+                SELECT k.* FROM audit.change_log k
+                WHERE k.tenant_id = l.tenant_id AND k.occurred_at = l.occurred_at AND k.id = l.id
+                LIMIT 1
+            ) c
         ORDER BY l.position
     $function$;
 
