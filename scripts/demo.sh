@@ -48,7 +48,7 @@ close_session() { printf '\\q\n' >&"${SESSION[1]}"; wait "$SESSION_PID" 2>/dev/n
 
 revocation() {
   local customers="SELECT '   customers she sees: ' || count(*) FROM shared.customers;"
-  printf '\n5. A permission taken away ends at once, even in a transaction that is open\n'
+  printf '\n6. A permission taken away ends at once, even in a transaction that is open\n'
   open_session
   printf '   Sofia, a server at Trattoria Alba, begins a transaction:\n'
   ask "BEGIN; SELECT thorbis.set_context('$ALBA', '${ALBA%%-*}-0000-4000-8000-000000000013'); $customers"
@@ -63,7 +63,7 @@ revocation() {
 
 verdict() {
   local findings summary
-  printf '\n6. The doctor compares the live database with the rules\n'
+  printf '\n7. The doctor compares the live database with the rules\n'
   findings=$(as_superuser -F ' | ' -c 'SELECT severity, code, object, detail FROM thorbis.doctor()')
   summary="SELECT format('%s errors, %s warnings, %s notices', count(*) FILTER (WHERE severity = 'error'),
                          count(*) FILTER (WHERE severity = 'warning'), count(*) FILTER (WHERE severity = 'notice'))

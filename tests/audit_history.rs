@@ -235,6 +235,59 @@ fn a_row_can_be_seen_as_it_was_at_any_time() {
     assert!(text.contains("\"price\": 1.50,") && text.contains("\"x\": 1.00"), "{text}");
 }
 
+/// Rows are told apart by `uid`, which nobody changes; keys come and go.
+#[test]
+fn whatever_happened_can_be_undone() {
+    let (db, mut client) = with_crm();
+    table(&mut client, "items", "id int, uid int, n int", "{}");
+    let mut seed = 4711_u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    // A key that a deleted row had is not used again: a row made under it would count as the same.
+    let (mut rows, mut deleted): (HashMap<u64, u64>, Vec<u64>) = Default::default();
+    let mut seen = Vec::new();
+    for step in 0..150 {
+        let live: Vec<u64> = (0..80).filter(|key| rows.contains_key(key)).collect();
+        let free: Vec<u64> = (0..80).filter(|key| !rows.contains_key(key) && !deleted.contains(key)).collect();
+        let (to, from) =
+            (free[random(free.len() as u64) as usize], live.get(random(live.len().max(1) as u64) as usize));
+        let sql = match (random(10), from) {
+            (0..3, _) | (_, None) => {
+                rows.insert(to, step);
+                format!("INSERT INTO crm.items (id, uid, n) VALUES ({to}, {step}, {step})")
+            }
+            (3..6, Some(from)) => {
+                let uid = rows.remove(from).expect("it is live");
+                rows.insert(to, uid);
+                format!("UPDATE crm.items SET id = {to} WHERE id = {from}")
+            }
+            (6, Some(from)) if deleted.len() < 15 => {
+                rows.remove(from);
+                deleted.push(*from);
+                format!("DELETE FROM crm.items WHERE id = {from}")
+            }
+            (_, Some(from)) => format!("UPDATE crm.items SET n = {step} WHERE id = {from}"),
+        };
+        change(&mut client, &sql);
+        let by_uid = "SELECT uid, to_jsonb(i) FROM crm.items i";
+        let by_uid: HashMap<i32, Value> =
+            ok(client.query(by_uid, &[])).iter().map(|row| (row.get(0), row.get(1))).collect();
+        seen.push((now(&mut client), by_uid));
+    }
+    assert!(rows.len() > 5 && deleted.len() > 3, "{rows:?} {deleted:?}");
+    as_owner(&db, &A, |tx| {
+        for (key, uid) in &rows {
+            for (at, by_uid) in seen.iter().step_by(15) {
+                let found = try_preview(tx, "crm.items", &key.to_string(), at)?;
+                assert_eq!(found.as_ref(), by_uid.get(&(*uid as i32)), "{key} at {at}");
+            }
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn a_truncated_row_comes_back_as_far_as_the_log_knows_it() {
     let (db, mut client) = with_crm();

@@ -3,11 +3,16 @@
 use postgres::{Client, GenericClient};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use thorbis_tests::audit_log::Entry;
 use thorbis_tests::keyring::Kept;
 use thorbis_tests::people::{SECRETS, erase, steps, with_customer};
 use thorbis_tests::personal::give;
-use thorbis_tests::{A, B, Database, Tenant, as_owner, assert_sqlstate, in_context, ok, one, set_local, until};
+use thorbis_tests::traces::holding;
+use thorbis_tests::{
+    A, B, Cluster, Database, Dump, Tenant, as_owner, assert_sqlstate, in_context, make_database, ok, one, set_local,
+    until,
+};
 use uuid::Uuid;
 
 /// An encrypted value in the log.
@@ -382,6 +387,53 @@ fn erased_row_that_is_changed_or_deleted_later_makes_no_new_key() {
     nothing_shows(&db, &["Yolanda", "10.1.2.3", "vegan", "1990-01-02"]);
 }
 
+/// Over several tables: those in between are gone when the last row is logged.
+#[test]
+fn rows_deleted_with_their_parents_are_under_the_key_of_the_person() {
+    let db = with_customer();
+    let mut superuser = db.superuser();
+    ok(superuser.batch_execute(
+        "CREATE TABLE crm.item_notes (tenant_id uuid NOT NULL DEFAULT get_current_tenant_id(), id integer NOT NULL, order_item_id uuid, said text,
+             PRIMARY KEY (tenant_id, id),
+             FOREIGN KEY (tenant_id, order_item_id) REFERENCES restaurants.order_items (tenant_id, id) ON DELETE CASCADE DEFERRABLE);
+         ALTER TABLE crm.item_notes OWNER TO thorbis_owner;
+         SELECT thorbis.protect('crm.item_notes', options => '{\"pii\": [{\"column\": \"said\", \"method\": \"clear\"}],
+             \"subject\": {\"kind\": \"customer\", \"column\": \"order_item_id\", \"through\": \"restaurants.order_items\"}}')",
+    ));
+    let [key] = keys_of(&mut superuser, &A, A.customer).try_into().expect("the customer has one key");
+    let note = "INSERT INTO crm.item_notes (id, order_item_id, said) SELECT 10 * $2 + row_number() OVER (), id, 'met at the fair'
+                  FROM restaurants.order_items WHERE order_id = $1";
+    let delete = "DELETE FROM restaurants.orders WHERE id = $1";
+    // Deleted in a later transaction; in that which made it; after the order came to the person; and all at the end.
+    for n in 0..4_i32 {
+        let first = if n == 2 { A.restricted_customer } else { A.customer };
+        let order = as_owner(&db, &A, |tx| {
+            let order = order_with_items(tx, first);
+            tx.execute(note, &[&order, &n])?;
+            if n == 1 {
+                tx.execute(delete, &[&order])?;
+            }
+            Ok(order)
+        });
+        if n != 1 {
+            as_owner(&db, &A, |tx| {
+                tx.batch_execute("SET CONSTRAINTS ALL DEFERRED")?;
+                tx.execute(
+                    "UPDATE restaurants.orders SET customer_id = $1, guest_count = 2 WHERE id = $2",
+                    &[&A.customer, &order],
+                )?;
+                tx.execute(delete, &[&order])
+            });
+        }
+        let deleted: Vec<Sealed> =
+            sealed(&mut superuser, &A).into_iter().rev().take_while(|value| value.operation == "DELETE").collect();
+        let tables: BTreeSet<&str> = deleted.iter().map(|value| value.table.as_str()).collect();
+        let expected = ["crm.item_notes", "restaurants.order_items", "restaurants.orders"];
+        assert!(tables.into_iter().eq(expected), "{n}: {deleted:?}");
+        assert!(deleted.iter().all(|value| value.data_key == key), "{n}: {deleted:?}");
+    }
+}
+
 /// Two records of one person.
 #[test]
 fn log_of_merged_duplicates_is_unreadable_too() {
@@ -528,4 +580,128 @@ fn without_the_keyring_personal_changes_are_refused_by_name_and_all_others_go_on
     assert!(error.message().contains(&format!("\"{}\"", kept.ring.active)), "{}", error.message());
     kept.file.write(&kept.ring);
     assert!(ok(kept.uses(&mut kept.db.app(), "UPDATE shared.customers SET first_name = 'Anybody'")) > 0);
+}
+
+// --- and nowhere on disk
+
+/// Stands in every value of an encrypted column: nowhere at all in clear.
+const SECRET: &str = "zq7xvk9";
+/// In every value of a column that its table keeps in clear: nowhere in what the log writes.
+const CLEAR: &str = "zq5jwq3";
+/// In what is nobody's: whoever finds nothing else must find this.
+const CONTROL: &str = "zq8ctrl5";
+
+const DATABASE: &str = "shop";
+const SETTINGS: &[&str] =
+    &["wal_level=logical", "full_page_writes=on", "log_min_messages=debug1", "log_parameter_max_length_on_error=0"];
+
+/// A table with columns of both kinds, one of them in clear JSON.
+const VISITS: &str = "
+    CREATE SCHEMA visits; GRANT ALL ON SCHEMA visits TO thorbis_owner;
+    CREATE TABLE visits.visits (tenant_id uuid NOT NULL DEFAULT get_current_tenant_id(), id integer NOT NULL, customer_id uuid, host text, guest text,
+        data jsonb, words text[], free text, PRIMARY KEY (tenant_id, id));
+    ALTER TABLE visits.visits OWNER TO thorbis_owner;
+    SELECT thorbis.protect('visits.visits', options => '{\"not_personal\": [\"free\"], \"subject\": {\"kind\": \"customer\", \"column\": \"customer_id\"},
+        \"pii\": [{\"column\": \"host\"}, {\"column\": \"guest\", \"method\": \"clear\"}, {\"column\": \"data\", \"method\": \"clear\"}, {\"column\": \"words\", \"method\": \"clear\"}]}')";
+
+/// Values of both kinds in every operation, committed and rolled back.
+fn business(app: &mut Client) {
+    let mut n = 0;
+    let mut run = |sql: &str, rolled_back: bool| {
+        n += 1;
+        let values = [
+            format!("{SECRET}-{n}@plain.example"),
+            format!("+7319402586{n:02}"),
+            format!("{CLEAR} {n}"),
+            format!("{{\"{CLEAR}\": \"{CLEAR} {n}\"}}"),
+            CONTROL.to_owned(),
+        ];
+        // Each statement is given all of them.
+        let sql = format!(
+            "WITH v(email, phone, clear, json, control) AS (VALUES ($1::text, $2::text, $3::text, $4::text::jsonb, $5::text)) {sql}"
+        );
+        let values: Vec<&(dyn postgres::types::ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+        let mut tx = ok(app.transaction());
+        ok(tx.execute("SELECT thorbis.set_context($1, $2)", &[&A.id, &A.owner]));
+        let touched = ok(tx.execute(&sql, &values));
+        assert!(touched > 0 || rolled_back, "{sql}");
+        ok(if rolled_back { tx.rollback() } else { tx.commit() });
+    };
+    for rolled_back in [false, true] {
+        for sql in [
+            "INSERT INTO shared.customers (email, phone, first_name, last_name, company_name, address, preferences, tags, tax_exemption_no, settings, metadata)
+                 SELECT email, phone, clear, clear, clear, json, json, ARRAY[clear], clear, json, json FROM v",
+            "INSERT INTO shared.customers_pii (email, first_name, last_name) SELECT email, clear, clear FROM v",
+            "INSERT INTO shared.customers (id, email, first_name, last_name) SELECT 'aaaaaaaa-0000-4000-8000-000000000021', email, clear, clear FROM v
+                 ON CONFLICT (tenant_id, id) DO UPDATE SET email = excluded.email, first_name = excluded.first_name",
+            "UPDATE shared.customers c SET email = v.email, address = json FROM v WHERE id = 'aaaaaaaa-0000-4000-8000-000000000022'",
+            "UPDATE shared.customers c SET first_name = clear || '!', tags = tags || clear, metadata = json FROM v",
+            "UPDATE shared.users u SET phone = v.phone, last_name = clear, settings = json FROM v",
+            "MERGE INTO shared.users u USING v ON u.id = 'aaaaaaaa-0000-4000-8000-000000000013' WHEN MATCHED THEN UPDATE SET email = v.email, metadata = json",
+            "UPDATE restaurants.orders SET special_instructions = clear, metadata = json FROM v",
+            "UPDATE restaurants.order_items SET special_instructions = clear, metadata = json FROM v",
+            "INSERT INTO visits.visits (id, customer_id, host, guest, data, words, free)
+                 SELECT n, CASE WHEN n > 3 THEN 'aaaaaaaa-0000-4000-8000-000000000021'::uuid END, email, clear, json, ARRAY[clear], control FROM v, generate_series(1, 6) n ON CONFLICT DO NOTHING",
+            "UPDATE visits.visits t SET host = email, guest = clear || '?', data = json || '{\"x\": 1}', words = ARRAY[clear, clear] FROM v WHERE t.id < 6",
+            "DELETE FROM visits.visits USING v WHERE id IN (1, 5)",
+            "INSERT INTO restaurants.order_items (order_id, item_name, unit_price, special_instructions)
+                 SELECT 'aaaaaaaa-0000-4000-8000-000000000031', 'Extra', 1, clear FROM v",
+            "DELETE FROM restaurants.order_items USING v WHERE item_name = 'Extra'",
+        ] {
+            run(sql, rolled_back);
+        }
+    }
+}
+
+#[test]
+fn no_personal_value_stands_in_clear_in_the_log_its_files_its_wal_or_a_dump_of_it() {
+    let server = Cluster::fresh_with("logged", SETTINGS);
+    make_database(&server, DATABASE);
+    let mut superuser = server.connect(DATABASE, "postgres");
+    ok(superuser.batch_execute(VISITS));
+    // What the log writes into the WAL, apart from what the tables do.
+    ok(superuser.batch_execute("CREATE PUBLICATION log FOR TABLE audit.change_log, audit.security_events"));
+    ok(superuser.batch_execute("SELECT pg_create_logical_replication_slot('reader', 'pgoutput')"));
+    let mut app = server.connect(DATABASE, "app_login");
+    business(&mut app);
+    // What was written is there, for whoever may read it.
+    let mut readable = 0;
+    for value in sealed(&mut superuser, &A) {
+        readable +=
+            usize::from(opened(&mut app, &A, &value).is_some_and(|text| text.contains(SECRET) || text.contains(CLEAR)));
+    }
+    assert!(readable > 80, "only {readable} values are there: the test would prove nothing");
+
+    let changes = "SELECT data FROM pg_logical_slot_peek_binary_changes('reader', NULL, NULL, 'proto_version', '1', 'publication_names', 'log')";
+    let changes: Vec<u8> = ok(superuser.query(changes, &[])).iter().flat_map(|row| row.get::<_, Vec<u8>>(0)).collect();
+    let dump = Dump::of(&server, DATABASE, "postgres", &["--format=plain", "--schema=audit"]);
+    let decoded = dump.path().with_file_name("decoded");
+    std::fs::write(&decoded, changes).expect("the directory of the dump is writable");
+    ok(superuser.batch_execute("ANALYZE audit.change_log; CHECKPOINT; SELECT pg_switch_wal(); CHECKPOINT"));
+    let data = server.data_directory();
+    let files = "SELECT pg_relation_filepath(r.oid)
+                   FROM pg_class c, LATERAL (VALUES (c.oid), (c.reltoastrelid)) r(oid)
+                  WHERE c.relnamespace = 'audit'::regnamespace AND c.relkind IN ('r', 'i') AND r.oid <> 0";
+    let files: Vec<PathBuf> =
+        ok(superuser.query(files, &[])).iter().map(|row| data.join(row.get::<_, &str>(0))).collect();
+    drop((superuser, app));
+    // Files no longer change while they are searched.
+    server.stop();
+    let log = data.parent().expect("it stands in the cluster's").join("log");
+    let mut places: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    places.extend([dump.path(), &decoded]);
+    for control in [files.as_slice(), &[dump.path().to_owned()], &[decoded.clone()], &[data.clone()]] {
+        let control: Vec<&Path> = control.iter().map(PathBuf::as_path).collect();
+        assert!(!holding(CONTROL, &control).is_empty(), "the search does not find what is there: {control:?}");
+    }
+    for (text, places) in [
+        (CLEAR, &places[..]),
+        (SECRET, &places),
+        ("7319402586", &places),
+        (SECRET, &[&data, &log]),
+        ("7319402586", &[&data, &log]),
+    ] {
+        let found = holding(text, places);
+        assert!(found.is_empty(), "{text} in clear:\n{}", found.join("\n"));
+    }
 }

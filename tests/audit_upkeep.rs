@@ -496,6 +496,24 @@ fn a_busy_log_is_left_for_the_next_time() {
     assert_eq!(findings(&mut client), ["ok"]);
 }
 
+/// What others seal meanwhile is theirs; the rest of the upkeep goes on.
+#[test]
+fn a_sealer_at_work_is_left_alone() {
+    let (db, mut client) = with_old_months();
+    let (mut sealer, last) = (db.superuser(), month(&mut client, 12));
+    log_days(&mut client, &A, "2024-01-01 00:00+00", 1);
+    ok(sealer.batch_execute("BEGIN; SELECT count(*) FROM audit.seal()"));
+    ok(client.batch_execute(&format!("SET lock_timeout = '50ms'; DROP TABLE audit.change_log_{last}")));
+    let busy = |object: &str, things| (object.to_owned(), "busy, next time".to_owned(), things);
+    assert_eq!(steps(&mut client, "audit.apply_retention(false)"), [busy("audit.change_log", 3)]);
+    let done = steps(&mut client, "thorbis.maintain()");
+    let moved = [step("2024_01", "create", 1), step("2024_01", "move rows", 1), step(&last, "create", 1)];
+    assert_eq!(done, [&[busy("audit.seals", 1)], &moved[..], &[busy("audit.change_log", 4)]].concat());
+    ok(sealer.batch_execute("COMMIT; RESET lock_timeout"));
+    assert_eq!(maintain(&mut client, false).len(), 4);
+    assert_eq!(findings(&mut client), ["ok"]);
+}
+
 #[test]
 fn two_at_once_drop_once() {
     let (db, mut first) = with_old_months();

@@ -6,11 +6,13 @@ WITH subject(position, title, names) AS (VALUES
     (1, 'Context: who is asking', '{get_current_tenant_id,get_current_user_id,get_current_actor_id,set_context,bind_role,unbind_role}'::text[]),
     (2, 'Access: what they may do', '{has_permission,permitted_tenant_id,within_business_hours,explain_permission,who_can}'),
     (3, 'Protection of tables, and work on protected tables', '{protect,unprotect,doctor,soft_delete,restore,import_rows}'),
-    (4, 'Deployment and tenants', '{install,migrate,rollback,status,repair,version,create_tenant,add_industry,grant_app,install_auth_shims,assert_supported_server}'),
+    (4, 'Deployment, upkeep and tenants', '{install,migrate,rollback,status,repair,maintain,version,create_tenant,add_industry,grant_app,install_auth_shims,assert_supported_server}'),
     (5, 'Personal data', '{encrypt_pii,decrypt_pii,mask_pii,pii_blind_index,find_by_pii,find_customer_by_email,encrypt_existing,decrypt_existing,keyring_status,rotate_keys,begin_key_rotation,rewrap_data_keys,finish_key_rotation,export_subject,erase_subject,residue_scan}'),
     (6, 'Data protection, in the deployed schema gdpr', '{}'),
-    (7, 'Trigger functions', '{}'),
-    (8, 'Other', '{}')
+    (7, 'Audit, in the deployed schema audit', '{}'),
+    (8, 'Audit: what the functions of schema audit call', '{calculate_change_digest,seal_audit,verify_audit,prove_audit,get_chain_status,list_record_changes,restore_record_preview,parse_denials,create_audit_partitions,apply_audit_retention}'),
+    (9, 'Trigger functions', '{}'),
+    (10, 'Other', '{}')
 ), members AS (
     SELECT d.objid AS oid
       FROM pg_extension e
@@ -18,9 +20,10 @@ WITH subject(position, title, names) AS (VALUES
      WHERE e.extname = 'thorbis_db' AND d.classid = 'pg_proc'::regclass
 ), functions AS (
     SELECT p.oid, n.nspname = 'thorbis' AS administration, p.proname::text AS name,
-           CASE WHEN p.prorettype = 'trigger'::regtype THEN 7
+           CASE WHEN p.prorettype = 'trigger'::regtype THEN 9
                 WHEN n.nspname = 'gdpr' THEN 6
-                ELSE coalesce((SELECT s.position FROM subject s WHERE p.proname = ANY (s.names)), 8) END AS position,
+                WHEN n.nspname = 'audit' THEN 7
+                ELSE coalesce((SELECT s.position FROM subject s WHERE p.proname = ANY (s.names)), 10) END AS position,
            CASE WHEN m.oid IS NULL OR n.nspname = 'thorbis' THEN n.nspname || '.' ELSE '' END || p.proname
                || '(' || pg_get_function_arguments(p.oid) || ')' || coalesce(' RETURNS ' || pg_get_function_result(p.oid), ', a procedure') AS signature,
            CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END
@@ -36,7 +39,7 @@ WITH subject(position, title, names) AS (VALUES
 SELECT format(E'\n## %s\n', s.title) || string_agg(
            format(E'\n### %s\n\n    %s\n\n%s.\n\n%s. EXECUTE: %s.', f.name, f.signature,
                   rtrim(obj_description(f.oid, 'pg_proc'), '.'), upper(left(f.kind, 1)) || substr(f.kind, 2),
-                  CASE WHEN s.position = 7 THEN 'checked when a trigger is created, not when it fires; ' ELSE '' END
+                  CASE WHEN s.position = 9 THEN 'checked when a trigger is created, not when it fires; ' ELSE '' END
                       || coalesce(f.callers, 'superusers only')),
            E'\n' ORDER BY f.administration, f.name COLLATE "C", f.signature COLLATE "C")
   FROM subject s JOIN functions f USING (position)

@@ -5,7 +5,8 @@ SET search_path = pg_catalog;
 WITH purpose(position, title, remark) AS (VALUES
     (1, 'Primary indexes', 'What identifies a row: primary keys and unique keys without a condition.'),
     (2, 'Performance indexes', 'What looks up the rows that point at another row: one for each foreign key that is always set.'),
-    (3, 'Composite indexes', 'What answers the common queries of a tenant: filters and orders after the tenant.'),
+    (3, 'Composite indexes', 'What answers the common queries of a tenant: filters and orders after the tenant. And the small '
+        'indexes of the log of changes, for the history of a row and for sealing.'),
     (4, 'Partial indexes', 'What holds only some rows: live ones, or those whose optional reference is set.'),
     (5, 'Full-text indexes', 'What searches words.')
 ), indexes AS (
@@ -22,9 +23,10 @@ WITH purpose(position, title, remark) AS (VALUES
       JOIN pg_class x ON x.oid = i.indexrelid
       JOIN pg_class t ON t.oid = i.indrelid
      WHERE t.relnamespace IN (SELECT module::regnamespace FROM thorbis.migrations) AND t.relkind IN ('r', 'p')
+       AND NOT t.relispartition
 ), grouped AS (
     SELECT i.*, CASE WHEN definition LIKE '%to_tsvector%' THEN 5 WHEN condition IS NOT NULL THEN 4
-                     WHEN indisunique THEN 1 WHEN serves IS NOT NULL OR indnkeyatts = 1 THEN 2 ELSE 3 END AS position
+                     WHEN indisunique THEN 1 WHEN definition ~ '^(hash|brin)' THEN 3 WHEN serves IS NOT NULL OR indnkeyatts = 1 THEN 2 ELSE 3 END AS position
       FROM indexes i
 )
 SELECT format(E'\n## %s\n\n%s\n\n| Table | Index | Definition | Unique | Condition | Serves | Remark |\n|---|---|---|---|---|---|---|\n%s', p.title, p.remark,

@@ -8,6 +8,7 @@ WITH tables AS (
            (SELECT string_agg(x.attname, ', ' ORDER BY x.attnum)
               FROM pg_attribute x, aclexplode(x.attacl) a
              WHERE x.attrelid = c.oid AND a.grantee = 'thorbis_app'::regrole AND a.privilege_type = 'UPDATE') AS updatable,
+           has_table_privilege('thorbis_auditor', c.oid, 'SELECT') AS audited,
            -- Of tables that are readable by column.
            (SELECT string_agg(x.attname, ', ' ORDER BY x.attnum)
               FROM pg_attribute x
@@ -29,24 +30,25 @@ WITH tables AS (
            (NOT p.polpermissive, p.polname)::text AS position
       FROM tables t JOIN pg_policy p ON p.polrelid = t.oid
 )
-SELECT format(E'\n### %s\n\nResource `%s`. thorbis_app: %s%s%s.\n\n'
+SELECT format(E'\n### %s\n\nResource `%s`. thorbis_app: %s%s%s.%s\n\n'
               '| Policy | Command | Kind | For | Rows it shows or touches (USING) | Rows it accepts (WITH CHECK) |\n'
               '|---|---|---|---|---|---|\n%s',
               t.name, t.resource, t.granted, coalesce('; SELECT of all but ' || t.hidden, ''), coalesce('; UPDATE of ' || t.updatable, ''),
+              CASE WHEN t.audited THEN ' thorbis_auditor: SELECT.' END,
               string_agg(p.line, E'\n' ORDER BY p.position COLLATE "C"))
   FROM tables t JOIN policies p USING (name)
- GROUP BY t.name, t.resource, t.granted, t.updatable, t.hidden
+ GROUP BY t.name, t.resource, t.granted, t.updatable, t.hidden, t.audited
  ORDER BY t.name COLLATE "C";
 
 SELECT E'\n## Tables without row security\n\n'
        'The global look-up tables are the same for all tenants and read-only for the application; the registry in schema '
-       'thorbis is closed to it.\n\n| Table | What it holds | thorbis_app may |\n|---|---|---|';
+       'thorbis and the seals of the log of changes are closed to it.\n\n| Table | What it holds | thorbis_app may |\n|---|---|---|';
 SELECT format('| %s | %s | %s |', c.oid::regclass, obj_description(c.oid, 'pg_class'),
               coalesce((SELECT string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type)
                           FROM aclexplode(c.relacl) a WHERE a.grantee = 'thorbis_app'::regrole), 'nothing'))
   FROM pg_class c
  WHERE c.relnamespace IN (SELECT module::regnamespace FROM thorbis.migrations)
-   AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity
+   AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity AND NOT c.relispartition
  ORDER BY c.oid::regclass::text COLLATE "C";
 
 SELECT E'\n## What can be permitted\n\n| Resource | Actions | Tables |\n|---|---|---|';

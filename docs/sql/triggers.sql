@@ -2,7 +2,10 @@
 SET search_path = pg_catalog;
 
 WITH purpose(position, title, remark, functions) AS (VALUES
-    (1, 'Audit', 'None yet: the audit log, with a trigger on every protected table, comes in a later version.', '{}'::text[]),
+    (1, 'Audit', 'They write the log of changes and the security events. The argument of the first two, made by '
+        '`thorbis.protect()`, says what the log calls the table, which columns are personal, secret or left out, and whose '
+        'data a row is; it is left out here.',
+        '{audit_row_changes,audit_truncate,record_security_event}'::text[]),
     (2, 'Validation', 'They refuse what a CHECK, a key or a policy cannot express.',
         '{keep_tenant_id,check_own_row_update,check_role_grant,keep_last_owner,keep_append_only}'),
     (3, 'Personal data', 'They encrypt what is written, and destroy keys.', '{encrypt_pii_columns,encrypt_customer_pii,write_pii_view,delete_tenant_keys}'),
@@ -19,9 +22,11 @@ WITH purpose(position, title, remark, functions) AS (VALUES
            substring(pg_get_triggerdef(t.oid) FROM format('TRIGGER %I (.*) ON %s ', t.tgname, t.tgrelid::regclass))
                || CASE WHEN t.tgtype & 1 = 1 THEN ', each row' ELSE ', each statement' END
                || CASE t.tgenabled WHEN 'A' THEN ', ENABLE ALWAYS' WHEN 'D' THEN ', DISABLED' ELSE '' END AS fires,
-           substring(pg_get_triggerdef(t.oid) FROM 'EXECUTE FUNCTION [^(]*\((.*)\)$') AS arguments
+           CASE WHEN p.proname NOT IN ('audit_row_changes', 'audit_truncate')
+                THEN substring(pg_get_triggerdef(t.oid) FROM 'EXECUTE FUNCTION [^(]*\((.*)\)$') END AS arguments
       FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-     WHERE NOT t.tgisinternal
+     -- Those of a partition are those of its table.
+     WHERE NOT t.tgisinternal AND t.tgparentid = 0
 ), lists AS (
     SELECT position, name, format(E'\n### %s\n\n%s.\n\n| Table | Trigger | Fires | Arguments |\n|---|---|---|---|\n%s',
                name, rtrim(obj_description(function, 'pg_proc'), '.'),

@@ -4,13 +4,13 @@ SET search_path = pg_catalog;
 WITH purpose(position, title, remark) AS (VALUES
     (1, 'Business views', NULL),
     (2, 'Reporting views', NULL),
-    (3, 'Security views', 'Permissions, data protection, and tables with their encrypted columns masked or decrypted.'),
+    (3, 'Security views', 'Permissions, data protection, who changed what, and tables with their encrypted columns masked or decrypted.'),
     (4, 'Integration views', 'None yet.'),
-    (5, 'Administrative views', 'Monitoring views come in a later version. `thorbis.status()` and `thorbis.doctor()` are functions: see FUNCTIONS.md.')
+    (5, 'Administrative views', '`thorbis.status()` and `thorbis.doctor()` are functions: see FUNCTIONS.md. What to watch: OPERATIONS.md.')
 ), views AS (
     SELECT c.oid, c.oid::regclass::text AS name,
-           CASE WHEN n.nspname = 'thorbis' THEN 5
-                WHEN n.nspname IN ('rbac', 'gdpr') OR c.relname LIKE ANY (ARRAY['%\_masked', '%\_pii']) THEN 3
+           CASE WHEN n.nspname = 'thorbis' OR c.oid::regclass::text IN ('audit.roots', 'audit.v_chain_status') THEN 5
+                WHEN n.nspname IN ('rbac', 'gdpr', 'audit') OR c.relname LIKE ANY (ARRAY['%\_masked', '%\_pii']) THEN 3
                 WHEN c.relname IN ('v_daily_sales') THEN 2 ELSE 1 END AS position,
            'security_invoker=true' = ANY (coalesce(c.reloptions, '{}')) AS invoker,
            (SELECT string_agg(a.grantee::regrole::text, ', ' ORDER BY a.grantee::regrole::text COLLATE "C")

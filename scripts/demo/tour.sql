@@ -66,3 +66,37 @@ COMMIT;
 \connect :DBNAME postgres :socket :PORT
 SELECT format('  email %s, email_encrypted %s...', coalesce(email, 'NULL'), left(email_encrypted, 40))
   FROM shared.customers WHERE tenant_id = :'alba' ORDER BY first_name LIMIT 2;
+
+\echo
+\echo '5. Every change is logged with who made it, and the log is sealed'
+\connect :DBNAME demo_app 127.0.0.1 :PORT
+BEGIN;
+SELECT thorbis.set_context(:'alba', (:'a' || '-0000-4000-8000-000000000012')::uuid) \g /dev/null
+UPDATE restaurants.menu_items SET price = 15 WHERE name = 'Pizza';
+COMMIT;
+BEGIN;
+SELECT thorbis.set_context(:'alba', (:'a' || '-0000-4000-8000-000000000011')::uuid) \g /dev/null
+\echo '- The owner looks who changed the price of the pizza:'
+SELECT c.change_id AS change, format('  %s: %s, was %s, by %s %s', c.column_name, c.new_value, c.old_value, u.first_name, u.last_name) AS who
+  FROM audit.v_who_changed c LEFT JOIN shared.users u ON u.id = c.actor_id
+ WHERE c.table_name = 'restaurants.menu_items' AND c.operation = 'UPDATE' AND c.column_name = 'price' \gset
+\echo :who
+COMMIT;
+\connect :DBNAME postgres :socket :PORT
+\echo '- The server seals the log. One hash stands for all of it, to be kept elsewhere:'
+SELECT format('  seal %s, %s rows', seal, row_count) FROM audit.seal();
+SELECT hash AS root FROM audit.roots ORDER BY number DESC LIMIT 1 \gset
+SELECT '  ' || :'root';
+\echo '- A superuser blames somebody else, and is found out:'
+BEGIN;
+UPDATE audit.change_log SET actor_id = (:'a' || '-0000-4000-8000-000000000013')::uuid WHERE id = :'change';
+SELECT format('  %s in seal %s', finding, seal) FROM audit.verify(root => decode(:'root', 'hex'));
+ROLLBACK;
+SELECT format('  taken back: %s', finding) FROM audit.verify(root => decode(:'root', 'hex'));
+\connect :DBNAME demo_app 127.0.0.1 :PORT
+BEGIN;
+SELECT thorbis.set_context(:'alba', (:'a' || '-0000-4000-8000-000000000011')::uuid) \g /dev/null
+\echo '- The owner takes a proof of the change home, which thorbis-check-proof checks without a database:'
+SELECT format('  row %s of %s, %s hashes from there to the seal', (p ->> 'leaf_index')::bigint + 1, p #>> '{seal,row_count}', jsonb_array_length(p -> 'path'))
+  FROM audit.prove(:'change') p;
+COMMIT;

@@ -241,9 +241,8 @@ fn always_true() -> *mut pg_sys::ExprState {
     if TRUE.get().is_null() {
         // SAFETY: made in memory that is never freed; a constant depends on nothing.
         TRUE.set(unsafe {
-            pgrx::PgMemoryContexts::TopMemoryContext.switch_to(|_| {
-                pg_sys::ExecInitExpr(pg_sys::makeBoolConst(true, false).cast(), std::ptr::null_mut())
-            })
+            pgrx::PgMemoryContexts::TopMemoryContext
+                .switch_to(|_| pg_sys::ExecInitExpr(pg_sys::makeBoolConst(true, false).cast(), std::ptr::null_mut()))
         });
     }
     TRUE.get()

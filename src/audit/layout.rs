@@ -102,9 +102,8 @@ impl ToJsonb {
     /// The value is of the type.
     pub unsafe fn call(&self, value: pg_sys::Datum) -> Result<pg_sys::Datum, String> {
         // SAFETY: per contract. PostgreSQL writes what it remembers into the function, which nothing else refers to.
-        let call = || unsafe {
-            pg_sys::FunctionCall1Coll((&raw const *self.function).cast_mut(), pg_sys::InvalidOid, value)
-        };
+        let call =
+            || unsafe { pg_sys::FunctionCall1Coll((&raw const *self.function).cast_mut(), pg_sys::InvalidOid, value) };
         let made = if self.may_fail { attempt(&NOT_JSONB, call) } else { Some(call()) };
         // SAFETY: per contract.
         made.ok_or_else(|| unsafe { written(value, self.of) })

@@ -23,9 +23,11 @@ impl Step {
     }
 }
 
+type Task = fn(bool) -> Vec<Step>;
+
 /// Each returns what it did, or with `dry_run` what it would do. In this order, because locks are held until the
 /// transaction ends: what keeps more people waiting comes later.
-const TASKS: [(&str, fn(bool) -> Vec<Step>); 3] =
+const TASKS: [(&str, Task); 3] =
     [("seals", retention::seal_first), ("partitions", partitions::maintain), ("retention", retention::apply)];
 
 /// Rows (task, object, action, count).

@@ -92,13 +92,13 @@ fn apply_audit_retention(
 
 /// The first task of `thorbis.maintain()`: rows that are not sealed cannot be dropped.
 pub fn seal_first(dry_run: bool) -> Vec<Step> {
-    let rows = if dry_run {
+    let step = |rows| (rows > 0).then(|| Step::new("audit.change_log", "seal rows", rows)).into_iter().collect();
+    if dry_run {
         let _identity = ActingAs::owner(partitions::log().owner);
-        count(&format!("SELECT count(*) FROM audit.change_log c WHERE {}", seal::unsealed(&seal::sealed(), None)), &[])
-    } else {
-        seal::seal().iter().map(|seal| seal.row_count).sum()
-    };
-    (rows > 0).then(|| Step::new("audit.change_log", "seal rows", rows)).into_iter().collect()
+        let unsealed = seal::unsealed(&seal::sealed(), None);
+        return step(count(&format!("SELECT count(*) FROM audit.change_log c WHERE {unsealed}"), &[]));
+    }
+    unless_busy("audit.seals", 1, || step(seal::seal().iter().map(|seal| seal.row_count).sum()))
 }
 
 /// The last task of `thorbis.maintain()`.
@@ -113,8 +113,10 @@ pub fn apply(dry_run: bool) -> Vec<Step> {
         let held = held_tenants(None);
         return due.iter().map(|month| judge(&log, month, &held, true).step(month)).collect();
     }
-    seal::seal();
-    unless_busy("audit.change_log", due.len(), || drop_months(&log, &period))
+    unless_busy("audit.change_log", due.len(), || {
+        seal::seal();
+        drop_months(&log, &period)
+    })
 }
 
 /// What becomes of a month.

@@ -21,8 +21,9 @@ pub fn attempt<R>(tolerated: &[PgSqlErrorCode], body: impl FnOnce() -> R) -> Opt
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(memory);
     }
-    let outcome: Result<R, CaughtError> =
-        PgTryBuilder::new(AssertUnwindSafe(|| Ok(body()))).catch_others(Err).execute();
+    let body = AssertUnwindSafe(|| Ok(body()));
+    let outcome: Result<R, Box<CaughtError>> =
+        PgTryBuilder::new(body).catch_others(|cause| Err(Box::new(cause))).execute();
     match outcome {
         Ok(value) => {
             // SAFETY: the subtransaction begun above is the current one.

@@ -19,6 +19,7 @@ pub mod personal;
 pub mod seals;
 mod session;
 mod tenants;
+pub mod traces;
 
 pub use assertions::{assert_sqlstate, assert_sqlstate_in, db_error, describe, ok, sqlstate};
 pub use catalog::{TenantTable, assert_none, tenant_tables};

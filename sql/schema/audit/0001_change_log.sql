@@ -24,8 +24,9 @@ CREATE TABLE audit.change_log (
 
 -- The history of one row. Half of what a tree costs each change.
 CREATE INDEX idx_change_log_record ON audit.change_log USING hash (row_key);
--- For sealing, which asks for the newest transactions, and for keys that changed: small, and cheap to keep.
-CREATE INDEX idx_change_log_transaction ON audit.change_log USING brin (transaction_id, new_row_key)
+-- For sealing, which asks for the newest transactions, and for keys that changed: small, and cheap to keep. Of keys it has
+-- hashes: the least and the greatest of them could be too long for an index.
+CREATE INDEX idx_change_log_transaction ON audit.change_log USING brin (transaction_id, new_row_key text_bloom_ops)
     WITH (autosummarize = on);
 
 -- What no month has a partition for goes here, so that no change is refused; thorbis.maintain() moves it out.
