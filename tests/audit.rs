@@ -336,3 +336,14 @@ fn truncate_counts_the_rows_that_it_waited_for() {
     });
     assert_eq!(lines(&mut writer, "crm.notes").last().map(String::as_str), Some(r#"TRUNCATE : {"rows": 4}"#));
 }
+
+/// It takes rows that its transaction cannot see.
+#[test]
+fn truncate_counts_rows_that_are_newer_than_its_snapshot() {
+    let (db, mut client) = with_crm();
+    table(&mut client, "notes", "id int, body text", "{}");
+    ok(client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM crm.notes"));
+    ok(db.superuser().batch_execute("INSERT INTO crm.notes (id) SELECT generate_series(1, 4)"));
+    ok(client.batch_execute("INSERT INTO crm.notes (id) VALUES (5); TRUNCATE crm.notes; COMMIT"));
+    assert_eq!(lines(&mut client, "crm.notes").last().map(String::as_str), Some(r#"TRUNCATE : {"rows": 5}"#));
+}

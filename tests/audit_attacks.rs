@@ -10,7 +10,7 @@ use thorbis_tests::audit_log::Entry;
 use thorbis_tests::listing::{assert_same, rows};
 use thorbis_tests::{
     A, B, Database, Dump, Tenant, as_owner, assert_sqlstate, assert_sqlstate_in, describe, in_context, ok, one,
-    set_local,
+    set_local, sqlstate,
 };
 use uuid::Uuid;
 

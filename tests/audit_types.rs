@@ -62,12 +62,12 @@ fn image(columns: impl Iterator<Item = String>) -> String {
     format!("to_jsonb(t) - array_remove(ARRAY[{}]::text[], NULL)", nulls.join(", "))
 }
 
-/// Keys of the rows whose newest INSERT in the log is not, byte for byte, `image`. `*=` compares so.
+/// Keys of the rows whose newest INSERT in the log is not, byte for byte, `image`.
 fn differing(db: &Database, name: &str, image: &str) -> Vec<String> {
     let sql = format!(
         "SELECT t.id::text FROM crm.{name} t LEFT JOIN audit.change_log l
              ON l.table_name = 'crm.{name}' AND l.operation = 'INSERT' AND l.row_key = t.id::text
-          WHERE (ROW(l.new_values) *= ROW({image})) IS NOT TRUE ORDER BY t.id"
+          WHERE record_image_eq(ROW(l.new_values), ROW({image})) IS NOT TRUE ORDER BY t.id"
     );
     ok(db.superuser().query(&sql, &[])).iter().map(|row| row.get(0)).collect()
 }
@@ -77,9 +77,9 @@ fn differing_updates(db: &Database, name: &str) -> Vec<String> {
     let sql = format!(
         "SELECT t.id::text FROM crm.{name} t JOIN crm.before b USING (id)
            LEFT JOIN audit.change_log l ON l.table_name = 'crm.{name}' AND l.operation = 'UPDATE' AND l.row_key = t.id::text
-          WHERE NOT (t *= b)
-            AND (ROW(to_jsonb(b) || l.new_values, to_jsonb(t) || l.old_values) *= ROW(to_jsonb(t), to_jsonb(b))) IS NOT TRUE
-             OR t *= b AND l.id IS NOT NULL
+          WHERE CASE WHEN record_image_eq(t, b) THEN l.id IS NOT NULL
+                     ELSE record_image_eq(ROW(to_jsonb(b) || l.new_values, to_jsonb(t) || l.old_values),
+                                          ROW(to_jsonb(t), to_jsonb(b))) IS NOT TRUE END
           ORDER BY t.id"
     );
     ok(db.superuser().query(&sql, &[])).iter().map(|row| row.get(0)).collect()
@@ -99,7 +99,7 @@ fn every_type_is_logged_as_to_jsonb_shows_it() {
         let values: String = suited.iter().map(|_| format!(", '{}'", literal.replace('\'', "''"))).collect();
         ok(client.batch_execute(&format!("INSERT INTO crm.all_types (id{columns}) VALUES ({id}{values})")));
     }
-    assert_eq!(unused, ["gtsvector", "gtsvector[]"], "types for which no literal is known");
+    assert_eq!(unused, ["gtsvector"], "types for which no literal is known");
     let image = image((0..types.len()).map(|n| format!("c{n}")));
     assert_eq!(differing(&db, "all_types", &image), [""; 0]);
     // Each row gets the values of the next one.
@@ -115,7 +115,7 @@ fn every_type_is_logged_as_to_jsonb_shows_it() {
     let deleted = format!(
         "SELECT count(*) FROM crm.before b JOIN crm.before t ON t.id = (b.id + 1) % {}
            JOIN audit.change_log l ON l.table_name = 'crm.all_types' AND l.operation = 'DELETE' AND l.row_key = b.id::text
-          WHERE ROW(l.old_values - 'id') *= ROW(({image}) - 'id')",
+          WHERE record_image_eq(ROW(l.old_values - 'id'), ROW(({image}) - 'id'))",
         LITERALS.len()
     );
     assert_eq!(one::<i64>(&mut db.superuser(), &deleted, &[]), LITERALS.len() as i64);
@@ -140,7 +140,7 @@ const RANDOM: &str = r#"
     CREATE FUNCTION crm.document(depth int) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
         DECLARE
             kind int := floor(random() * CASE WHEN depth > 0 THEN 8 ELSE 5 END)::int;
-            n int := floor(power(random(), 4) * 70)::int;
+            n int := floor(power(random(), 4) * 40)::int;
         BEGIN
             RETURN CASE kind WHEN 0 THEN 'null'::jsonb WHEN 1 THEN to_jsonb(random() < 0.5) WHEN 2 THEN to_jsonb(crm.number())
                 WHEN 3 THEN to_jsonb(crm.words(n)) WHEN 4 THEN CASE WHEN random() < 0.5 THEN '{}'::jsonb ELSE '[]' END
@@ -155,10 +155,10 @@ const RANDOM: &str = r#"
         $$ SELECT CASE WHEN random() < 0.8 THEN v END $$;"#;
 
 const RANDOM_COLUMNS: [(&str, &str, &str); 19] = [
-    ("t", "text", "crm.words(floor(power(random(), 5) * 3000)::int)"),
+    ("txt", "text", "crm.words(floor(power(random(), 5) * 3000)::int)"),
     ("n1", "numeric", "crm.number()"),
     ("n2", "numeric(20, 5)", "round(random()::numeric * 1e9, floor(random() * 9)::int)"),
-    ("j", "jsonb", "crm.document(4)"),
+    ("j", "jsonb", "crm.document(3)"),
     ("at", "timestamptz", "crm.moment()"),
     ("ts", "timestamp", "crm.moment()::timestamp"),
     ("day", "date", "crm.moment()::date"),
@@ -167,7 +167,7 @@ const RANDOM_COLUMNS: [(&str, &str, &str); 19] = [
     ("i8", "bigint", "((random() - 0.5) * power(10, floor(random() * 18)))::bigint"),
     ("i4", "int", "((random() - 0.5) * 4e9)::int"),
     ("i2", "smallint", "((random() - 0.5) * 6e4)::smallint"),
-    ("b", "bool", "random() < 0.5"),
+    ("yes", "bool", "random() < 0.5"),
     ("u", "uuid", "md5(random()::text)::uuid"),
     ("by", "bytea", "decode(md5(random()::text), 'hex')"),
     ("ta", "text[]", "ARRAY[crm.words(3), NULL, crm.words(1)]"),
@@ -206,7 +206,7 @@ fn rows_by_chance_are_logged_as_to_jsonb_shows_them() {
 #[test]
 fn rows_of_any_number_of_columns_are_logged() {
     let (db, mut client) = with_crm();
-    for count in [1, 13, 14, 15, 29, 30, 31, 61, 62, 63, 200, 254, 255, 256, 257, 1500] {
+    for count in [1, 13, 14, 15, 29, 30, 31, 61, 62, 63, 200, 254, 255, 256, 257, 700] {
         let letters = ["a", "Z", "ü", "_", "🍕", "b c", "1"];
         let names: Vec<String> =
             (0..count).map(|n| format!("\"{}{n}\"", letters[n % 7].repeat(n % 5 + 1))).collect();

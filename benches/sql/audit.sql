@@ -82,3 +82,14 @@ $$;
 CREATE TRIGGER log_change AFTER INSERT OR UPDATE OR DELETE ON bench.orders
     FOR EACH ROW EXECUTE FUNCTION bench.log_change();
 ALTER TABLE bench.orders DISABLE TRIGGER log_change;
+
+-- Truncates the partitions with rows, committed or not: there are many, most of them empty.
+CREATE PROCEDURE bench.empty_log(log regclass) LANGUAGE plpgsql AS $$
+DECLARE
+    partition regclass;
+BEGIN
+    FOR partition IN SELECT inhrelid FROM pg_inherits WHERE inhparent = log AND pg_relation_size(inhrelid) > 0 LOOP
+        EXECUTE format('TRUNCATE %s', partition);
+    END LOOP;
+END
+$$;

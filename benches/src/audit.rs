@@ -52,7 +52,7 @@ fn reset(superuser: &mut Client, triggers: &[&str]) -> Result<()> {
     superuser.batch_execute(&format!("DELETE FROM bench.orders WHERE order_number >= {FIRST_NUMBER}"))?;
     superuser.batch_execute("VACUUM (TRUNCATE false) bench.orders")?;
     empty_log(superuser)?;
-    superuser.batch_execute("TRUNCATE bench.change_log")?;
+    superuser.batch_execute("CALL bench.empty_log('bench.change_log')")?;
     for log in ["audit.change_log", "bench.change_log"] {
         superuser.batch_execute(&format!("INSERT INTO {log} TABLE bench.earlier_changes"))?;
     }

@@ -62,8 +62,10 @@ pub fn client_address() -> Option<pg_sys::Datum> {
 }
 
 fn roles() -> Rc<Roles> {
+    /// Transaction, session role, role of SET ROLE.
     type Key = (pg_sys::LocalTransactionId, pg_sys::Oid, pg_sys::Oid);
-    static KNOWN: BackendCell<RefCell<Option<(Key, Rc<Roles>)>>> = BackendCell::new(RefCell::new(None));
+    type Known = Option<(Key, Rc<Roles>)>;
+    static KNOWN: BackendCell<RefCell<Known>> = BackendCell::new(RefCell::new(None));
     // SAFETY: reads a static variable.
     let key = (raw::local_transaction_id(), raw::user_ids().0, unsafe { pg_sys::GetOuterUserId() });
     if let Some((_, roles)) = KNOWN.borrow().as_ref().filter(|(known, _)| *known == key) {

@@ -4,14 +4,15 @@ use crate::audit::change_log::{self, Change};
 use crate::audit::image::{self, Image};
 use crate::audit::layout::{self, Column, Layout};
 use crate::domain::jsonb::{self, Value};
-use crate::pg::function::{bytes_datum, guarded};
-use crate::pg::sql::{column, query};
+use crate::pg::function::{bytes_datum, guarded, written};
+use crate::pg::sql;
 use crate::pg::trigger::{Firing, Trigger};
-use crate::pg::uuid::{from_datum, from_pgrx};
+use crate::pg::uuid::from_datum;
 use crate::protect::table::{as_owner, qualified_name};
 use crate::v1_function;
 use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 v1_function!(
@@ -72,7 +73,7 @@ fn log_update(trigger: &Trigger, layout: &Layout) {
     }
     let key = image::row_key(layout, old);
     let is_key = |c: &&Column| layout.key.iter().any(|(number, _)| *number == c.number);
-    let new_key = changed.iter().any(|c| is_key(c)).then(|| image::row_key(layout, new));
+    let new_key = changed.iter().any(is_key).then(|| image::row_key(layout, new));
     let key_now = new_key.as_deref().unwrap_or(&key);
     let (before, after) = (Image::before(layout, old, from, &key), Image::after(layout, new, to, key_now));
     let table = &layout.table;
@@ -111,16 +112,25 @@ fn tenant(_layout: &Layout, datum: Option<pg_sys::Datum>) -> Uuid {
 fn log_truncation(trigger: &Trigger) {
     let spec = layout::spec(trigger);
     let count = format!(
-        "SELECT {0}, count(*) FROM ONLY {1} WHERE {0} IS NOT NULL GROUP BY {0}",
+        "SELECT coalesce(jsonb_object_agg(tenant, rows), '{{}}')
+           FROM (SELECT {0}, count(*) FROM ONLY {1} WHERE {0} IS NOT NULL GROUP BY {0}) lost(tenant, rows)",
         quote_identifier(&spec.tenant),
         qualified_name(trigger.relation())
     );
-    let lost =
-        as_owner(trigger.relation(), || query(&count, &[], |row| (from_pgrx(column(row, 1)), column::<i64>(row, 2))));
+    // TRUNCATE takes rows that the transaction's snapshot does not see too; no more can come, since it holds its lock.
+    // SAFETY: popped below, or by the abort of the transaction; `sql::jsonb` reads under it and gives jsonb.
+    let lost = unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        let lost = written(as_owner(trigger.relation(), || sql::jsonb(&count, &[])), pg_sys::JSONBOID);
+        pg_sys::PopActiveSnapshot();
+        lost
+    };
+    let lost: BTreeMap<String, i64> = serde_json::from_str(&lost).expect("numbers by tenant");
     // The log takes the number of the transaction, which TRUNCATE may not have yet.
     // SAFETY: assigns one.
     unsafe { pg_sys::GetTopFullTransactionId() };
     for (tenant, rows) in lost {
+        let tenant = tenant.parse().expect("a uuid");
         let counted = jsonb::object(&[(b"rows", Value::Integer(rows))]).expect("a small object");
         // As bytea it has the same header.
         let old = Some(bytes_datum(&counted[4..]));
