@@ -197,10 +197,9 @@ fn rows_that_copy_and_import_bring_are_logged_each() {
     let before = count(&mut client, "shared.locations");
     as_owner(&db, &B, |tx| {
         let rows = r#"[{"name": "Harbour"}, {"name": "Station"}]"#;
-        Ok(assert_eq!(
-            one::<i64>(tx, "SELECT thorbis.import_rows('shared.locations', rows => $1::text::jsonb)", &[&rows]),
-            2
-        ))
+        let import = "SELECT thorbis.import_rows('shared.locations', rows => $1::text::jsonb)";
+        assert_eq!(one::<i64>(tx, import, &[&rows]), 2);
+        Ok(())
     });
     let imported = Entry::of_table(&mut client, "shared.locations").split_off(before as usize);
     let names: Vec<_> = imported.iter().map(|entry| entry.values("name")[1].clone()).collect();

@@ -690,7 +690,9 @@ fn no_personal_value_stands_in_clear_in_the_log_its_files_its_wal_or_a_dump_of_i
     let log = data.parent().expect("it stands in the cluster's").join("log");
     let mut places: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     places.extend([dump.path(), &decoded]);
-    for control in [files.as_slice(), &[dump.path().to_owned()], std::slice::from_ref(&decoded), std::slice::from_ref(&data)] {
+    for control in
+        [files.as_slice(), &[dump.path().to_owned()], std::slice::from_ref(&decoded), std::slice::from_ref(&data)]
+    {
         let control: Vec<&Path> = control.iter().map(PathBuf::as_path).collect();
         assert!(!holding(CONTROL, &control).is_empty(), "the search does not find what is there: {control:?}");
     }

@@ -196,7 +196,8 @@ fn rows_by_chance_are_logged_as_to_jsonb_shows_them() {
     };
     let changes = RANDOM_COLUMNS.map(change).join(", ");
     ok(client.batch_execute("CREATE TABLE crm.before AS TABLE crm.things; SELECT setseed(0.2424)"));
-    ok(client.batch_execute(&format!("UPDATE crm.things SET {changes} WHERE id % 10 > 0; UPDATE crm.things SET id = id")));
+    ok(client
+        .batch_execute(&format!("UPDATE crm.things SET {changes} WHERE id % 10 > 0; UPDATE crm.things SET id = id")));
     assert_eq!(differing_updates(&db, "things"), [""; 0], "changed with seed 0.2424");
 }
 
@@ -208,8 +209,7 @@ fn rows_of_any_number_of_columns_are_logged() {
     let (db, mut client) = with_crm();
     for count in [1, 13, 14, 15, 29, 30, 31, 61, 62, 63, 200, 254, 255, 256, 257, 700] {
         let letters = ["a", "Z", "ü", "_", "🍕", "b c", "1"];
-        let names: Vec<String> =
-            (0..count).map(|n| format!("\"{}{n}\"", letters[n % 7].repeat(n % 5 + 1))).collect();
+        let names: Vec<String> = (0..count).map(|n| format!("\"{}{n}\"", letters[n % 7].repeat(n % 5 + 1))).collect();
         let each = |texts: [&str; 5]| (0..count).map(|n| texts[n % 5].to_owned()).collect::<Vec<_>>();
         let types = each(["int", "text", "numeric", "bool", "jsonb"]);
         let columns: Vec<String> = names.iter().zip(types).map(|(name, of)| format!("{name} {of}")).collect();
@@ -261,7 +261,8 @@ fn values_of_more_than_16_megabytes_are_logged_as_their_length() {
         LIMIT - 4,
         LIMIT - 3
     )));
-    let length = "SELECT length(new_values ->> 'a') FROM audit.change_log WHERE table_name = 'crm.films' AND row_key = '1'";
+    let length =
+        "SELECT length(new_values ->> 'a') FROM audit.change_log WHERE table_name = 'crm.films' AND row_key = '1'";
     assert_eq!(one::<i32>(&mut client, length, &[]), LIMIT - 4);
     let text = format!("[{} bytes, not logged]", LIMIT + 1);
     assert_eq!(Entry::last_of(&mut client, "crm.films").values("a")[1], text);
@@ -269,8 +270,7 @@ fn values_of_more_than_16_megabytes_are_logged_as_their_length() {
         "UPDATE crm.films SET b = decode(repeat('00', 17000000), 'hex'), c = to_jsonb(repeat('y', 18000000)) WHERE id = 2;
          DELETE FROM crm.films WHERE id = 2",
     ));
-    let update =
-        r#"UPDATE 2: {"b": null, "c": null} -> {"b": "[17000004 bytes, not logged]", "c": "[18000012 bytes, not logged]"}"#;
+    let update = r#"UPDATE 2: {"b": null, "c": null} -> {"b": "[17000004 bytes, not logged]", "c": "[18000012 bytes, not logged]"}"#;
     let found = lines(&mut client, "crm.films");
     assert_eq!(found[2], update);
     assert!(found[3].starts_with("DELETE 2: ") && found[3].contains("[17000004 bytes"), "{}", found[3]);

@@ -15,7 +15,8 @@ pub fn check(json: &str, root: Option<Hash256>) -> Result<String, String> {
     for (name, value) in &proof.row {
         let value = value.as_deref();
         let value = if name == "occurred_at" { value.map(written_time) } else { value.map(str::to_owned) };
-        let _ = writeln!(text, "{name:>16}  {}", value.as_deref().unwrap_or("(null)"));
+        let value = value.as_deref().map_or_else(|| "(null)".to_owned(), on_one_line);
+        let _ = writeln!(text, "{:>16}  {value}", on_one_line(name));
     }
     let seal = &proof.seal;
     let sealed_at = written_time(&seal.sealed_at.to_string());
@@ -34,6 +35,12 @@ pub fn check(json: &str, root: Option<Hash256>) -> Result<String, String> {
         ),
     };
     Ok(text)
+}
+
+/// Line ends and what moves the cursor are written as escapes: no value can pass for a line of this program's.
+fn on_one_line(value: &str) -> String {
+    let is_plain = |c: char| !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    value.chars().map(|c| if is_plain(c) { c.to_string() } else { c.escape_unicode().to_string() }).collect()
 }
 
 /// Microseconds since 1970 as a person writes a time; anything else as it is.

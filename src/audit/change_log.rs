@@ -184,8 +184,10 @@ unsafe fn insert(partition: pg_sys::Relation, values: &[Option<pg_sys::Datum>; C
         keep_index_locks(partition);
         pg_sys::ExecOpenIndices(info, false);
         // The partition was chosen by its bounds and is locked: building and evaluating them as a condition again, for each
-        // row, would cost an eighth of all this.
-        (*info).ri_PartitionCheckExpr = always_true();
+        // row, would cost an eighth of all this. Unless somebody's trigger can still change the row.
+        if (*info).ri_TrigDesc.as_ref().is_none_or(|triggers| !triggers.trig_insert_before_row) {
+            (*info).ri_PartitionCheckExpr = always_true();
+        }
         let slot = pg_sys::MakeSingleTupleTableSlot((*partition).rd_att, &raw const pg_sys::TTSOpsVirtual);
         let columns = (*(*partition).rd_att).natts as usize;
         std::slice::from_raw_parts_mut((*slot).tts_isnull, columns).fill(true);

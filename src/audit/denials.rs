@@ -8,13 +8,15 @@ use crate::domain::denial::{self, Denial};
 use crate::pg::error::SqlError;
 use crate::pg::identity;
 use pgrx::prelude::*;
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_int};
 
 /// 1970 to 2000, in microseconds: PostgreSQL counts from the latter.
 const EPOCH: i64 = 946_684_800_000_000;
 
 unsafe extern "C-unwind" {
     fn errstart(level: i32, domain: *const c_char) -> bool;
+    fn errhidestmt(hide: bool) -> c_int;
+    fn errhidecontext(hide: bool) -> c_int;
     fn errfinish(file: *const c_char, line: i32, function: *const c_char);
 }
 
@@ -67,8 +69,8 @@ fn log(line: &str) {
         pg_sys::ffi::pg_guard_ffi_boundary(|| {
             if errstart(PgLogLevel::LOG_SERVER_ONLY as i32, std::ptr::null()) {
                 pg_sys::errmsg_internal(c"%s".as_ptr(), line.as_ptr());
-                pg_sys::errhidestmt(true);
-                pg_sys::errhidecontext(true);
+                errhidestmt(true);
+                errhidecontext(true);
                 errfinish(c"denials.rs".as_ptr(), line!() as i32, c"note".as_ptr());
             }
         });

@@ -9,6 +9,8 @@ pub enum AuditError {
     NoPartition,
     #[error("{name}, a partition of the audit log, is no ordinary table")]
     PartitionKind { name: String },
+    #[error("the audit log is being restored: audit.seals has no primary key yet")]
+    Restoring,
     #[error("{what} needs the isolation level READ COMMITTED")]
     Isolation { what: &'static str },
     /// The same for a change of another tenant: nobody learns whether there is one.
@@ -28,6 +30,7 @@ impl SqlError for AuditError {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::NoLog
+            | Self::Restoring
             | Self::NoPartition
             | Self::PartitionKind { .. }
             | Self::NotSealed
@@ -46,6 +49,7 @@ impl SqlError for AuditError {
             Self::PartitionKind { name } => {
                 format!("ALTER TABLE audit.change_log DETACH PARTITION {name}; SELECT * FROM thorbis.maintain();")
             }
+            Self::Restoring => "Seal when pg_restore is done.".into(),
             Self::Isolation { .. } => "BEGIN ISOLATION LEVEL READ COMMITTED; then call it again.".into(),
             Self::NoChange => "Take the id from audit.change_log, in the context of its tenant.".into(),
             Self::NotSealed => "SELECT audit.seal(); then ask again.".into(),

@@ -55,6 +55,10 @@ v1_function!(
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
         let trigger = unsafe { Trigger::of(fcinfo, Firing::Any) };
+        if !trigger.is_truncate() {
+            // SAFETY: as above. Statements that change rows have none to tell of.
+            unsafe { Trigger::of(fcinfo, Firing::AfterRow) };
+        }
         let Some(what) = trigger.arguments().first().copied().filter(|what| !what.is_empty()) else {
             TriggerError::Arguments { table: trigger.table_name() }.raise()
         };

@@ -1,7 +1,7 @@
 //! A row as the log shows it: jsonb of its columns, personal values as envelopes, secrets as "changed".
 
 use crate::audit::layout::{Column, Kind, Layout, Treatment};
-use crate::audit::subject::{self, Erasing};
+use crate::audit::subject::{self, Erasing, Person};
 use crate::domain::jsonb::{self, TooLarge, Value};
 use crate::pg::error::SqlError;
 use crate::pg::fixed_output::FixedOutput;
@@ -23,6 +23,8 @@ pub const CHANGED: &str = "changed";
 const EMPTIED: &str = "erased";
 /// A longer value is logged as its length: the log of a table with films in it would be as large as the films.
 const LONGEST_VALUE: usize = 16 << 20;
+/// The same of an array, whose elements may be NULL and take a bit each.
+const LONGEST_ARRAY: usize = 1 << 20;
 /// The same in a row that is larger than a jsonb can be. A table has at most 1,600 columns: then it can.
 const LONGEST_OF_MANY: usize = 128 << 10;
 
@@ -34,7 +36,16 @@ pub struct Image<'a> {
     row_key: &'a str,
     /// What the row was, not what it is.
     past: bool,
-    key: OnceCell<Option<Rc<DataKey>>>,
+    key: OnceCell<Key>,
+}
+
+/// Under what personal values are logged.
+enum Key {
+    Some(Rc<DataKey>),
+    /// What is left of somebody who is gone.
+    Erased,
+    /// Whose they are cannot be told.
+    Unknown,
 }
 
 impl<'a> Image<'a> {
@@ -97,6 +108,7 @@ impl<'a> Image<'a> {
             (_, Some(stored)) => jsonb::as_string(stored),
             _ => None,
         };
+        let says_nothing = |text: &[u8]| text.is_empty() || is_erased(text, self.row_key);
         if matches!(value, Value::Null) || jsonb.is_some_and(jsonb::is_empty) || text.is_some_and(says_nothing) {
             return value;
         }
@@ -104,7 +116,11 @@ impl<'a> Image<'a> {
         if Erasing::is_on() {
             return erased;
         }
-        let Some(key) = self.key.get_or_init(|| self.data_key()) else { return erased };
+        let key = match self.key.get_or_init(|| self.data_key()) {
+            Key::Some(key) => key,
+            Key::Erased => return erased,
+            Key::Unknown => return Value::Text(CHANGED.as_bytes()),
+        };
         let envelope = |text: &str| Value::OwnedText(seal(key, field, self.row_key, text));
         match (text, jsonb) {
             // Text of a database is UTF-8, and so is what is in its jsonb.
@@ -118,24 +134,29 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// That of the person or, for a row about nobody, the tenant's. None for what is left of somebody who is gone.
-    fn data_key(&self) -> Option<Rc<DataKey>> {
-        let person = self.layout.subject.as_ref().and_then(|path| path.person(self.tenant, self.row));
-        let (kind, id) = person.unwrap_or((data_keys::TENANT, self.tenant));
+    /// That of the person or, for a row about nobody, the tenant's.
+    fn data_key(&self) -> Key {
+        let person = self.layout.subject.as_ref().map_or(Person::Nobody, |path| path.person(self.tenant, self.row));
+        let (kind, id) = match person {
+            Person::Known(kind, id) => (kind, id),
+            Person::Nobody => (data_keys::TENANT, self.tenant),
+            Person::Unknown => return Key::Unknown,
+        };
         if self.past {
-            return subject::key_of_past(self.tenant, kind, id);
+            return subject::key_of_past(self.tenant, kind, id).map_or(Key::Erased, Key::Some);
         }
         // An erasure of the person waits for what is written now, or it would not see it.
-        Some(match person {
-            Some(_) => data_keys::for_writing(self.tenant, kind, id),
-            None => data_keys::of_tenant(self.tenant),
+        Key::Some(match person {
+            Person::Known(..) => data_keys::for_writing(self.tenant, kind, id),
+            _ => data_keys::of_tenant(self.tenant),
         })
     }
 }
 
-/// '', and what an erasure left.
-fn says_nothing(text: &[u8]) -> bool {
-    text.is_empty() || text.starts_with(ERASED.as_bytes())
+/// What an erasure left, with the row's key where values must differ.
+fn is_erased(text: &[u8], row_key: &str) -> bool {
+    let rest = text.strip_prefix(ERASED.as_bytes());
+    rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix(b" ") == Some(row_key.as_bytes()))
 }
 
 /// PostgreSQL's text of a stored jsonb.
@@ -149,7 +170,7 @@ fn json_text(stored: &[u8]) -> String {
     }
 }
 
-/// The primary key as text: of one column its value, of several a JSON array of theirs.
+/// The primary key as text: of one column its value, of several a JSON array of theirs; without one its ctid.
 pub fn row_key(layout: &Layout, row: Slot) -> String {
     let text = |(number, of): &(i32, pg_sys::Oid)| {
         // SAFETY: the type is the column's own. The log does not depend on the session's settings.
@@ -162,7 +183,8 @@ pub fn row_key(layout: &Layout, row: Slot) -> String {
         })
     };
     match layout.key.as_slice() {
-        [] => String::new(),
+        // Where it is: nothing else tells the rows of such a table apart.
+        [] => row.place(),
         [one] => text(one).unwrap_or_default(),
         several => {
             let texts: Vec<Option<String>> = several.iter().map(text).collect();
@@ -194,7 +216,8 @@ fn plain<'a>(column: &'a Column, datum: pg_sys::Datum) -> Value<'a> {
             },
             Kind::Time(of) => time(datum, *of),
             Kind::Other(to_jsonb) => {
-                if column.length == -1 && length(datum) > LONGEST_VALUE {
+                let longest = if to_jsonb.is_array { LONGEST_ARRAY } else { LONGEST_VALUE };
+                if column.length == -1 && length(datum) > longest {
                     return too_long(length(datum));
                 }
                 let _settings = FixedOutput::begin();

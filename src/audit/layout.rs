@@ -22,6 +22,8 @@ pub struct Layout {
     /// Those that are logged, in the order of their names within a JSON object.
     pub columns: Vec<Column>,
     pub subject: Option<SubjectPath>,
+    /// There should be a way to the person, and it leads nowhere.
+    lost: bool,
 }
 
 pub struct Column {
@@ -64,6 +66,7 @@ pub struct ToJsonb {
     of: pg_sys::Oid,
     /// Whether a value may be no jsonb: JSON text may be what jsonb cannot hold, casts of others may do anything.
     may_fail: bool,
+    pub is_array: bool,
     /// Where the function keeps what it remembers; goes with it.
     _memory: PgMemoryContexts,
 }
@@ -93,7 +96,9 @@ impl ToJsonb {
             });
         }
         let of = column.atttypid;
-        ToJsonb { function, of, may_fail: may_fail(of), _memory: memory }
+        // SAFETY: catalog look-ups.
+        let is_array = unsafe { pg_sys::get_element_type(pg_sys::getBaseType(of)) } != pg_sys::InvalidOid;
+        ToJsonb { function, of, may_fail: may_fail(of), is_array, _memory: memory }
     }
 
     /// The jsonb datum of a value; the value's text where it cannot be jsonb.
@@ -127,7 +132,10 @@ fn may_fail(of: pg_sys::Oid) -> bool {
         let element = pg_sys::get_base_element_type(of);
         (pg_sys::getBaseType(of), if element == pg_sys::InvalidOid { element } else { pg_sys::getBaseType(element) })
     };
-    [base, element].iter().any(|of| *of == pg_sys::JSONOID || of.to_u32() >= pg_sys::FirstNormalObjectId)
+    // SAFETY: as above. The labels of an enum are texts.
+    let is_enum = |of: &pg_sys::Oid| unsafe { pg_sys::get_typtype(*of) } as u8 == pg_sys::TYPTYPE_ENUM;
+    let own = |of: &pg_sys::Oid| of.to_u32() >= pg_sys::FirstNormalObjectId && !is_enum(of);
+    [base, element].iter().any(|of| *of == pg_sys::JSONOID || own(of))
 }
 
 /// A layout, and whether the catalog still says so.
@@ -175,11 +183,14 @@ pub fn of(trigger: &Trigger) -> Rc<Layout> {
         let layout = Rc::new(Layout::read(trigger));
         let through = layout.subject.iter().flat_map(SubjectPath::relations);
         let relations = std::iter::once(trigger.relation()).chain(through).collect();
-        let known = Known { layout: Rc::clone(&layout), relations, valid: Cell::new(true) };
+        // What is not there sends no message when it comes back.
+        let known = Known { valid: Cell::new(!layout.lost), layout: Rc::clone(&layout), relations };
         cache.by_trigger.borrow_mut().insert(oid, known);
         layout
     });
-    cache.last.replace(Some((oid, Rc::clone(&layout))));
+    if !layout.lost {
+        cache.last.replace(Some((oid, Rc::clone(&layout))));
+    }
     layout
 }
 
@@ -198,11 +209,20 @@ impl Layout {
         // A column that was renamed, or dropped: until protect() has looked again, no other may show what it held.
         let mut named = spec.personal.keys().chain(&spec.secret).chain(&spec.exclude);
         let outdated = !named.all(|name| live().any(|a| a.name() == name));
+        let subject = spec.subject.clone().map(|subject| SubjectPath::of(trigger, subject));
+        let lost = matches!(subject, Some(None));
+        let tenant = trigger.required_column(&spec.tenant, ColumnType::Uuid);
+        let key = key_columns(trigger, tenant);
         let mut columns: Vec<Column> = live()
             .filter(|a| !spec.exclude.iter().any(|name| name == a.name()) && a.attgenerated != b'v' as std::ffi::c_char)
             .map(|a| {
                 let kind = Kind::of(a);
-                let treatment = treatment(&spec, a.name(), &kind, outdated);
+                let is_key = key.iter().any(|(number, _)| *number == i32::from(a.attnum));
+                let treatment = match treatment(&spec, a.name(), outdated && !is_key) {
+                    // Under whose key it would have to be, nobody knows.
+                    Treatment::Personal(_) if lost => Treatment::Secret,
+                    known => known,
+                };
                 Column {
                     number: a.attnum.into(),
                     name: a.name().as_bytes().into(),
@@ -214,24 +234,16 @@ impl Layout {
             })
             .collect();
         columns.sort_by(|a, b| jsonb::key_order(&a.name, &b.name));
-        let tenant = trigger.required_column(&spec.tenant, ColumnType::Uuid);
-        Layout {
-            tenant,
-            key: key_columns(trigger, tenant),
-            columns,
-            subject: spec.subject.and_then(|subject| SubjectPath::of(trigger, subject)),
-            table: spec.table,
-        }
+        Layout { tenant, key, columns, subject: subject.flatten(), table: spec.table, lost }
     }
 }
 
-fn treatment(spec: &AuditSpec, name: &str, kind: &Kind, outdated: bool) -> Treatment {
+fn treatment(spec: &AuditSpec, name: &str, outdated: bool) -> Treatment {
     let is_in = |list: &[String]| list.iter().any(|listed| listed == name);
-    let may_hold_text = matches!(kind, Kind::Text | Kind::Jsonb | Kind::Other(_));
     match spec.personal.get(name) {
         Some(field) => Treatment::Personal(field.clone()),
         None if is_in(&spec.secret) => Treatment::Secret,
-        None if outdated && may_hold_text && !is_in(&spec.not_personal) => Treatment::Secret,
+        None if outdated && name != spec.tenant && !is_in(&spec.not_personal) => Treatment::Secret,
         None => Treatment::Plain,
     }
 }

@@ -7,6 +7,7 @@ use crate::access::invalidation::{self, Relation};
 use crate::audit::maintain::{Step, begin, unless_busy};
 use crate::audit::partitions::{self, Partition};
 use crate::audit::seal::{self, Chain};
+use crate::audit::verify;
 use crate::pg::cursor::FreshSnapshot;
 use crate::pg::error::required;
 use crate::pg::function::guarded;
@@ -194,7 +195,10 @@ fn judge(log: &Relation, month: &Partition, held: &[pgrx::Uuid], sealing: bool) 
     let sealed = count(sealed, &[month.month.to_string().into()]);
     match (rows - unsealed - sealed).abs() {
         0 if unsealed > 0 && !sealing => Verdict::Keep("rows not sealed yet", unsealed),
-        0 => Verdict::Drop(rows),
+        0 => match verify::findings_of(month.month) {
+            0 => Verdict::Drop(rows),
+            wrong => Verdict::Keep("audit.verify() finds something", wrong as i64),
+        },
         // Somebody took rows away or added some: what shows it stays for them to look at.
         different => Verdict::Keep("not the rows that were sealed", different),
     }

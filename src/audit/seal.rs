@@ -141,6 +141,10 @@ impl Chain {
             AuditError::Isolation { what: "audit.seal()" }.raise();
         }
         let seals = invalidation::named("audit", "seals").ok_or(AuditError::NoLog).or_raise();
+        // A restore makes keys after all rows are there: rows that came after their seal would seem to be added.
+        if !sql::exists("SELECT 1 FROM pg_index WHERE indrelid = $1 AND indisprimary", &[seals.oid.into()]) {
+            AuditError::Restoring.raise();
+        }
         identity::lock_relation(seals.oid, pg_sys::ShareRowExclusiveLock);
         let settings = SettingsScope::pinned_path();
         let identity = ActingAs::owner(seals.owner);

@@ -4,7 +4,7 @@ use crate::access::invalidation;
 use crate::domain::audit_spec::{AuditStep, AuditSubject};
 use crate::pg::cell::BackendCell;
 use crate::pg::fresh::{self, Arg};
-use crate::pg::index_lookup;
+use crate::pg::index_lookup::{self, PrimaryKey};
 use crate::pg::slot::Slot;
 use crate::pg::trigger::{ColumnType, Trigger};
 use crate::pg::uuid::from_datum;
@@ -22,18 +22,29 @@ pub struct SubjectPath {
     steps: Vec<Step>,
 }
 
+/// Whose a row is.
+pub enum Person<'a> {
+    /// Kind and id.
+    Known(&'a str, Uuid),
+    /// The way ends at a NULL.
+    Nobody,
+    /// A row on the way is not there.
+    Unknown,
+}
+
 /// A table on the way, by its primary key of tenant and id.
 struct Step {
     table: pg_sys::Oid,
     primary_key: pg_sys::Oid,
+    /// Its columns in the index's order, and which of the two is the tenant.
+    keys: [i16; 2],
     tenant: i16,
-    id: i16,
     /// What leads on.
     column: i32,
 }
 
 impl SubjectPath {
-    /// None where the way leads nowhere: then the tenant's key takes the place of the person's.
+    /// None where the way leads nowhere: a table was renamed, or is partitioned.
     pub fn of(trigger: &Trigger, subject: AuditSubject) -> Option<SubjectPath> {
         let column = trigger.column_if(&subject.column, ColumnType::Uuid)?;
         let steps = subject.through.iter().map(Step::of).collect::<Option<Vec<_>>>()?;
@@ -45,12 +56,20 @@ impl SubjectPath {
         self.steps.iter().map(|step| step.table)
     }
 
-    /// Kind and id of the person that a row is about, None when it is about nobody.
-    pub fn person(&self, tenant: Uuid, row: Slot) -> Option<(&str, Uuid)> {
+    /// Whom a row is about.
+    pub fn person(&self, tenant: Uuid, row: Slot) -> Person<'_> {
         // SAFETY: `of` checked that the column is a uuid.
-        let first = row.value(self.column).map(|datum| unsafe { from_datum(datum) })?;
-        let person = self.steps.iter().try_fold(first, |id, step| step.follow(tenant, id))?;
-        Some((&self.kind, person))
+        let Some(mut id) = row.value(self.column).map(|datum| unsafe { from_datum(datum) }) else {
+            return Person::Nobody;
+        };
+        for step in &self.steps {
+            id = match step.follow(tenant, id) {
+                Some(Some(next)) => next,
+                Some(None) => return Person::Nobody,
+                None => return Person::Unknown,
+            };
+        }
+        Person::Known(&self.kind, id)
     }
 }
 
@@ -82,29 +101,30 @@ impl Step {
             let is_uuid = number > 0 && unsafe { pg_sys::get_atttype(table, number) } == pg_sys::UUIDOID;
             is_uuid.then_some(number)
         };
-        let (primary_key, columns) = primary_key(table)?;
-        let [tenant, id] = columns.try_into().ok()?;
+        let key = primary_key(table).filter(|key| !key.is_deferrable)?;
+        let keys: [i16; 2] = key.columns.try_into().ok()?;
+        let tenant = attribute(&step.tenant)?;
+        let id = keys.into_iter().find(|number| *number != tenant).filter(|_| keys.contains(&tenant))?;
         let is_uuid = |number: i16| {
             // SAFETY: a catalog look-up.
             unsafe { pg_sys::get_atttype(table, number) == pg_sys::UUIDOID }
         };
         let column = attribute(&step.column)?.into();
-        let is_key = attribute(&step.tenant) == Some(tenant) && is_uuid(id);
-        is_key.then_some(Step { table, primary_key, tenant, id, column })
+        is_uuid(id).then_some(Step { table, primary_key: key.index, keys, tenant, column })
     }
 
-    fn follow(&self, tenant: Uuid, id: Uuid) -> Option<Uuid> {
-        let keys = [(self.tenant, tenant), (self.id, id)];
-        // The outer option: whether there is the row. A cascade deletes it before what hangs on it.
+    /// What the row there says. Whether there is one, and whether that leads on.
+    fn follow(&self, tenant: Uuid, id: Uuid) -> Option<Option<Uuid>> {
+        let keys = self.keys.map(|number| (number, if number == self.tenant { tenant } else { id }));
         let read = |row: &index_lookup::FoundRow| Some(row.optional_uuid(self.column));
+        // A cascade deletes it before what hangs on it.
         index_lookup::find(self.table, self.primary_key, &keys, read)
             .or_else(|| index_lookup::find_deleted(self.table, self.primary_key, &keys, read))
-            .flatten()
     }
 }
 
 /// The primary key's index and its columns, of an ordinary table: a partitioned index cannot be scanned.
-fn primary_key(table: pg_sys::Oid) -> Option<(pg_sys::Oid, Vec<i16>)> {
+fn primary_key(table: pg_sys::Oid) -> Option<PrimaryKey> {
     // SAFETY: opened and closed here.
     unsafe {
         if pg_sys::get_rel_relkind(table) as u8 != pg_sys::RELKIND_RELATION {
@@ -121,12 +141,13 @@ static ERASING: BackendCell<Cell<bool>> = BackendCell::new(Cell::new(false));
 
 /// While it lives, personal values are logged as "erased": what an erasure empties must not come to stand in the log under a
 /// new key.
-pub struct Erasing(());
+pub struct Erasing {
+    before: bool,
+}
 
 impl Erasing {
     pub fn begin() -> Erasing {
-        ERASING.set(true);
-        Erasing(())
+        Erasing { before: ERASING.replace(true) }
     }
 
     pub fn is_on() -> bool {
@@ -136,6 +157,6 @@ impl Erasing {
 
 impl Drop for Erasing {
     fn drop(&mut self) {
-        ERASING.set(false);
+        ERASING.set(self.before);
     }
 }

@@ -43,7 +43,7 @@ fn log(trigger: &Trigger, layout: &Layout) {
     }
     let row = if trigger.is_insert() { trigger.new_slot() } else { trigger.old_slot() };
     // NOT NULL, by thorbis.protect(); whoever took that away has rows that are nobody's.
-    let tenant = tenant(layout, row.value(layout.tenant));
+    let tenant = tenant(row.value(layout.tenant));
     let row_key = image::row_key(layout, row);
     let (operation, old, new) = if trigger.is_insert() {
         ("INSERT", None, Some(Image::after(layout, row, tenant, &row_key).whole()))
@@ -66,7 +66,7 @@ fn log_update(trigger: &Trigger, layout: &Layout) {
     let (old, new) = (trigger.old_slot(), trigger.new_slot());
     let changed: Vec<&Column> =
         layout.columns.iter().filter(|c| image::differs(c, old.value(c.number), new.value(c.number))).collect();
-    let (from, to) = (tenant(layout, old.value(layout.tenant)), tenant(layout, new.value(layout.tenant)));
+    let (from, to) = (tenant(old.value(layout.tenant)), tenant(new.value(layout.tenant)));
     let moved = from != to;
     if changed.is_empty() && !moved {
         return;
@@ -103,7 +103,7 @@ fn log_update(trigger: &Trigger, layout: &Layout) {
     });
 }
 
-fn tenant(_layout: &Layout, datum: Option<pg_sys::Datum>) -> Uuid {
+fn tenant(datum: Option<pg_sys::Datum>) -> Uuid {
     // SAFETY: the layout checked that the column is a uuid.
     datum.map_or(Uuid::nil(), |datum| unsafe { from_datum(datum) })
 }

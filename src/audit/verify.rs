@@ -51,10 +51,23 @@ fn verify_audit(
         let unsealed =
             format!("SELECT count(*) FROM audit.change_log c WHERE {}", seal::unsealed(&seal::sealed(), None));
         let unsealed = cursor::collect(&unsealed, |row| row.bigint(1)).pop().unwrap_or(0);
-        let detail = format!("{} seals; {rows} rows are what was sealed, {unsealed} are not sealed yet", chain.seals);
+        let dropped = match chain.tombstones.len() {
+            0 => String::new(),
+            months => format!(", {} of {months} months were dropped by retention", chain.dropped),
+        };
+        let detail =
+            format!("{} seals; {rows} rows are what was sealed{dropped}, {unsealed} are not sealed yet", chain.seals);
         findings.add("ok", None, detail);
     }
     TableIterator::new(findings.finish())
+}
+
+/// How much is wrong with the seals and the rows of a month. As the owner of the log.
+pub fn findings_of(month: Month) -> usize {
+    let mut findings = Findings::default();
+    let chain = Chain::verify(None, &mut findings);
+    verify_rows(&chain, &[format!("s.month = '{month}'::date")], &mut findings);
+    findings.found.len() + findings.more
 }
 
 #[derive(Default)]
@@ -88,6 +101,8 @@ impl Findings {
 #[derive(Default)]
 struct Chain {
     seals: i64,
+    /// Rows that tombstones stand for.
+    dropped: i64,
     /// The last tombstone of each month that has one: rows of seals before it are gone.
     tombstones: HashMap<Month, i64>,
 }
@@ -188,6 +203,11 @@ impl Walk {
             let detail = format!("transactions {} to {} of cluster {} do not follow", range.0, range.1, seal.system_id);
             findings.add("range_wrong", Some(seal.number), detail);
         }
+        if let Some(tombstone) = self.chain.tombstones.get(&seal.month) {
+            let detail =
+                format!("{} rows came to month {} after seal {tombstone} dropped it", seal.row_count, seal.month);
+            findings.add("rows_after_tombstone", Some(seal.number), detail);
+        }
         let sealed = self.months.entry(seal.month).or_default();
         sealed.roots.push(seal.root);
         sealed.rows += seal.row_count;
@@ -202,7 +222,13 @@ impl Walk {
             );
             findings.add("tombstone_wrong", Some(seal.number), detail);
         }
+        // What is dropped by its age is of a month that is over.
+        if Month::of(seal.sealed_at) <= seal.month {
+            let detail = format!("month {} was not over when its rows were dropped", seal.month);
+            findings.add("tombstone_wrong", Some(seal.number), detail);
+        }
         sealed.rows = 0;
+        self.chain.dropped += seal.row_count;
         self.chain.tombstones.insert(seal.month, seal.number);
     }
 }

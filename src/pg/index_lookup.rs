@@ -23,13 +23,14 @@ impl FoundRow {
         }
     }
 
-    /// Whether this transaction deleted the row, or replaced it.
+    /// Whether this transaction deleted the row. A version that was replaced names the next one.
     fn is_deleted_by_us(&self) -> bool {
         // SAFETY: the tuple belongs to the open scan. A lock that others hold on the row makes its xmax a multixact.
         unsafe {
             let header = (*self.tuple).t_data;
             let mask = u32::from((*header).t_infomask);
-            if mask & (pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY) != 0 {
+            let is_last = pg_sys::ItemPointerEquals(&raw mut (*self.tuple).t_self, &raw mut (*header).t_ctid);
+            if !is_last || mask & (pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY) != 0 {
                 return false;
             }
             let by = if mask & pg_sys::HEAP_XMAX_IS_MULTI != 0 {
@@ -76,24 +77,38 @@ impl FoundRow {
     }
 }
 
-/// The index of the primary key and its columns in their order, None where there is none.
+/// The primary key of a table.
+pub struct PrimaryKey {
+    pub index: pg_sys::Oid,
+    /// In the index's order.
+    pub columns: Vec<i16>,
+    /// Checked at the end of the transaction only: until then a key may be there twice.
+    pub is_deferrable: bool,
+}
+
+/// None where there is no primary key.
 ///
 /// # Safety
 /// The relation is open.
-pub unsafe fn primary_key(relation: pg_sys::Relation) -> Option<(pg_sys::Oid, Vec<i16>)> {
-    // SAFETY: building the list of indexes fills in which is the primary key; the tuple is released after its columns were
-    // copied.
+pub unsafe fn primary_key(relation: pg_sys::Relation) -> Option<PrimaryKey> {
+    // SAFETY: the list is a copy; each tuple is released after its columns were copied.
     unsafe {
-        pg_sys::RelationGetIndexList(relation);
-        let index = (*relation).rd_pkindex;
-        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::INDEXRELID as _, pg_sys::Datum::from(index));
-        if tuple.is_null() {
-            return None;
-        }
-        let form = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_index>(tuple);
-        let columns = (*form).indkey.values.as_slice((*form).indnkeyatts as usize).to_vec();
-        pg_sys::ReleaseSysCache(tuple);
-        Some((index, columns))
+        let indexes = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(relation));
+        indexes.iter_oid().find_map(|index| {
+            let id = pg_sys::SysCacheIdentifier::INDEXRELID as _;
+            let tuple = pg_sys::SearchSysCache1(id, pg_sys::Datum::from(index));
+            if tuple.is_null() {
+                return None;
+            }
+            let form = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_index>(tuple);
+            let found = form.indisprimary.then(|| PrimaryKey {
+                index,
+                columns: form.indkey.values.as_slice(form.indnkeyatts as usize).to_vec(),
+                is_deferrable: !form.indimmediate,
+            });
+            pg_sys::ReleaseSysCache(tuple);
+            found
+        })
     }
 }
 
@@ -128,7 +143,7 @@ pub fn find_quickly<R>(
     unsafe { scan(relation, index, keys, &raw mut pg_sys::SnapshotSelfData, &read) }
 }
 
-/// As `find`, but of a row that this transaction has deleted: its last version.
+/// As `find`, but of a row that this transaction has deleted: as it was then.
 pub fn find_deleted<R>(
     relation: pg_sys::Oid,
     index: pg_sys::Oid,

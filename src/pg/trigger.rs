@@ -155,6 +155,10 @@ impl<'a> Trigger<'a> {
         self.event() == pg_sys::TRIGGER_EVENT_INSERT
     }
 
+    pub fn is_truncate(&self) -> bool {
+        self.event() == pg_sys::TRIGGER_EVENT_TRUNCATE
+    }
+
     pub fn is_delete(&self) -> bool {
         self.event() == pg_sys::TRIGGER_EVENT_DELETE
     }
@@ -232,21 +236,24 @@ impl<'a> Trigger<'a> {
     pub fn primary_key(&self) -> Vec<(i32, pg_sys::Oid)> {
         // SAFETY: the relation is open while its trigger runs.
         let key = unsafe { crate::pg::index_lookup::primary_key(self.data.tg_relation) };
-        let columns = key.into_iter().flat_map(|(_, columns)| columns).map(i32::from);
+        let columns = key.into_iter().flat_map(|key| key.columns).map(i32::from);
         // SAFETY: the numbers are the descriptor's.
         columns.map(|number| (number, unsafe { pg_sys::SPI_gettypeid(self.descriptor(), number) })).collect()
     }
 
     /// As `old`, taken apart. For AFTER triggers.
     pub fn old_slot(&self) -> Slot<'a> {
+        assert!(!self.data.tg_trigslot.is_null(), "a trigger FOR EACH ROW has a row");
         // SAFETY: PostgreSQL fills it for UPDATE and DELETE, and for INSERT with the new row.
         unsafe { Slot::of(self.data.tg_trigslot) }
     }
 
     /// As `new_row`, taken apart. For AFTER triggers.
     pub fn new_slot(&self) -> Slot<'a> {
+        let slot = if self.is_update() { self.data.tg_newslot } else { self.data.tg_trigslot };
+        assert!(!slot.is_null(), "a trigger FOR EACH ROW has a row");
         // SAFETY: as above; for UPDATE the new row has a slot of its own.
-        unsafe { Slot::of(if self.is_update() { self.data.tg_newslot } else { self.data.tg_trigslot }) }
+        unsafe { Slot::of(slot) }
     }
 
     /// The arguments given in CREATE TRIGGER.

@@ -128,7 +128,8 @@ impl SqlError for ProtectError {
                 )
             }
             Self::Options(_) => "Options: policies, actions, update_columns, business_hours, sensitive, own_rows, \
-                                 tenant_column, permissions, pii, not_personal, subject, triggers, accept_risks. See docs/POLICIES.md."
+                                 tenant_column, permissions, pii, not_personal, subject, audit, triggers, platform_actions, \
+                                 auditor, accept_risks. See docs/POLICIES.md."
                 .into(),
             Self::NoColumn { .. } => "Check the spelling in the options.".into(),
             Self::NotOwner { .. } => "Call it as the owner of the table or as superuser.".into(),

@@ -27,6 +27,14 @@ pub fn check(table: &Table, options: &Options) -> Result<(), ProtectError> {
     if let Some(twice) = named.iter().enumerate().find(|(i, name)| named[..*i].contains(name)).map(|(_, name)| name) {
         return Err(ProtectError::Options(format!("column \"{twice}\" is named twice as personal or not personal")));
     }
+    if let Some(key) = options.pii.iter().find(|pii| table.primary_key.contains(&pii.column)) {
+        let reason = format!(
+            "column \"{}\" is part of the primary key: keys stand in clear in other tables and in the log of changes, and an \
+             erasure cannot empty them",
+            key.column
+        );
+        return Err(ProtectError::Options(reason));
+    }
     for pii in options.encrypted() {
         let found = table.column(&pii.column);
         if let Some(other) = found.filter(|c| !TYPES.contains(&base_type(&c.data_type)) || c.generated) {

@@ -8,6 +8,4 @@ DROP FUNCTION audit.verify(timestamptz, timestamptz, bytea);
 
 DROP FUNCTION audit.seal();
 
-DROP INDEX audit.idx_change_log_system;
-
 DROP TABLE audit.seals;

@@ -49,9 +49,6 @@ COMMENT ON COLUMN audit.seals.hash IS 'SHA-256 of all of this: export it, and th
 -- Of all tenants: for the operator. Tenants get proofs.
 GRANT SELECT ON audit.seals TO thorbis_platform;
 
--- Rows of another cluster are there after a restore: this tells at once whether any are not sealed yet.
-CREATE INDEX idx_change_log_system ON audit.change_log USING brin (system_id) WITH (autosummarize = on);
-
 CREATE FUNCTION audit.seal() RETURNS TABLE (seal bigint, month date, row_count bigint)
     LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS $function$ SELECT * FROM thorbis.seal_audit() $function$;
