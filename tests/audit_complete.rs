@@ -266,6 +266,7 @@ fn every_committed_change_is_logged_once_and_no_other_though_backend_and_server_
             })
         };
         wait(1);
+        ok(connect(&server, "postgres").batch_execute("SELECT audit.seal()"));
         kill_a_backend(&server);
         wait(2);
         kill_the_server(&server);
@@ -279,6 +280,8 @@ fn every_committed_change_is_logged_once_and_no_other_though_backend_and_server_
         "WHERE table_name = 'ledger.accounts' ORDER BY pg_xact_commit_timestamp(transaction_id::text::xid), transaction_id, id",
     );
     says_what_the_writers_did(&log, journals);
+    ok(superuser.batch_execute("SELECT audit.seal()"));
+    assert_eq!(one::<String>(&mut superuser, "SELECT string_agg(finding, ' ') FROM audit.verify()", &[]), "ok");
     let lines = |rows: Rows| rows.iter().map(|row| format!("{row:?}")).collect::<Vec<_>>();
     assert_same(
         "the table and the log replayed",

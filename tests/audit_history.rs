@@ -389,8 +389,7 @@ fn personal_values_are_opened_for_those_who_may() {
 
     // Who may read customers and the log, but not their encrypted data.
     let as_employee = |at: &str| {
-        let row = in_context(&mut db.app(), A.id, A.employee, |tx| try_preview(tx, "shared.customers", &key, at));
-        row
+        in_context(&mut db.app(), A.id, A.employee, |tx| try_preview(tx, "shared.customers", &key, at))
     };
     assert_sqlstate(as_employee(&before), "42501");
     give(&db, &A, "audit", "read");

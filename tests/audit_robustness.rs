@@ -263,9 +263,8 @@ fn sessions_notice_that_partitions_come_and_go() {
     assert_eq!(place(&mut client, 1), partition);
     ok(operator.batch_execute(&format!("ALTER TABLE audit.change_log DETACH PARTITION {partition}")));
     assert_eq!(place(&mut client, 2), default);
-    ok(operator.batch_execute(&format!(
-        "DROP TABLE {partition}; ALTER TABLE audit.change_log DETACH PARTITION {default}"
-    )));
+    ok(operator
+        .batch_execute(&format!("DROP TABLE {partition}; ALTER TABLE audit.change_log DETACH PARTITION {default}")));
     let error = assert_sqlstate(client.batch_execute(&insert(3)), "55000");
     assert!(error.message().contains("no partition"), "{}", error.message());
     // "SELECT ...; makes them."

@@ -1,19 +1,24 @@
--- Orders of restaurants with all columns, checks and indexes, but without foreign keys and without any trigger except the
--- one that is measured; three lines each in `items`.
+-- Orders of restaurants with all columns, checks and indexes, but without foreign keys and with all triggers off: the one
+-- that is measured is switched on by its name.
+CREATE PROCEDURE bench.create_orders(name text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE bench.%I (LIKE restaurants.orders INCLUDING ALL)', name);
+    EXECUTE format('ALTER TABLE bench.%I OWNER TO thorbis_owner', name);
+    PERFORM thorbis.protect(format('bench.%I', name)::regclass, 'orders', '{
+        "subject": {"kind": "customer", "column": "customer_id"},
+        "pii": [
+            {"column": "special_instructions", "method": "clear", "category": "health"},
+            {"column": "metadata", "method": "clear"}
+        ],
+        "not_personal": ["order_type", "status", "items", "payment_method", "payment_status", "source", "void_reason"]
+    }');
+    EXECUTE format('ALTER TABLE bench.%I DISABLE TRIGGER ALL', name);
+END
+$$;
+CALL bench.create_orders('orders');
 
-CREATE TABLE bench.orders (LIKE restaurants.orders INCLUDING ALL);
-ALTER TABLE bench.orders OWNER TO thorbis_owner;
-SELECT thorbis.protect('bench.orders', 'orders', '{
-    "subject": {"kind": "customer", "column": "customer_id"},
-    "pii": [
-        {"column": "special_instructions", "method": "clear", "category": "health"},
-        {"column": "metadata", "method": "clear"}
-    ],
-    "not_personal": ["order_type", "status", "items", "payment_method", "payment_status", "source", "void_reason"]
-}');
-ALTER TABLE bench.orders DISABLE TRIGGER ALL;
-
--- {audited} orders of one tenant that are there, and as many that come: an application writes those of its own tenant only.
+-- {audited} orders of one tenant that are there, and as many that come, three lines each in `items`. An application
+-- writes those of its own tenant only.
 INSERT INTO bench.orders (tenant_id, order_number, table_number, status, items, subtotal, tax_amount, total_amount,
                           created_at, updated_at, guest_count, opened_at)
 SELECT bench.tenant_id(42), n, 1 + n % 30, 'preparing', items, amount, amount / 10, amount + amount / 10, at, at, 1 + n % 6, at
@@ -82,6 +87,17 @@ $$;
 CREATE TRIGGER log_change AFTER INSERT OR UPDATE OR DELETE ON bench.orders
     FOR EACH ROW EXECUTE FUNCTION bench.log_change();
 ALTER TABLE bench.orders DISABLE TRIGGER log_change;
+
+-- For one-row inserts: without a log, with ours, with the other.
+CALL bench.create_orders('orders_unlogged');
+CALL bench.create_orders('orders_logged');
+CALL bench.create_orders('orders_plpgsql');
+INSERT INTO bench.orders_unlogged TABLE bench.orders;
+INSERT INTO bench.orders_logged TABLE bench.orders;
+INSERT INTO bench.orders_plpgsql TABLE bench.orders;
+ALTER TABLE bench.orders_logged ENABLE ALWAYS TRIGGER audit_orders_logged_changes;
+CREATE TRIGGER log_change AFTER INSERT OR UPDATE OR DELETE ON bench.orders_plpgsql
+    FOR EACH ROW EXECUTE FUNCTION bench.log_change();
 
 -- Truncates the partitions with rows, committed or not: there are many, most of them empty.
 CREATE PROCEDURE bench.empty_log(log regclass) LANGUAGE plpgsql AS $$

@@ -3,13 +3,15 @@
 
 use crate::Result;
 use crate::data::{Scale, TENANT, begin_in_context, empty_log, first_row};
-use crate::measure::{Runs, alternate, nanoseconds, time};
+use crate::measure::{Runs, alternate, alternate_often, nanoseconds, time};
 use crate::report::{Bound, Line, Section};
 use postgres::Client;
 use std::time::Instant;
 
-/// The contenders: without a log, with ours, with the other.
+/// The contenders: without a log, with ours, with the other. Bulk statements write into the same table, whose triggers are
+/// switched; one-row inserts into one of three that are alike.
 const TRIGGERS: [Option<&str>; 3] = [None, Some("audit_orders_changes"), Some("log_change")];
+const TABLES: [&str; 3] = ["bench.orders_unlogged", "bench.orders_logged", "bench.orders_plpgsql"];
 
 /// Every one of them writes what is there, or as much again.
 const STATEMENTS: [(&str, &str); 3] = [
@@ -21,8 +23,8 @@ const STATEMENTS: [(&str, &str); 3] = [
     ("added to each row of a bulk DELETE", "DELETE FROM bench.orders"),
 ];
 
-/// The order numbers of one-row inserts begin where nothing else has come to.
-const FIRST_NUMBER: i32 = 1_000_000_000;
+/// One-row inserts in one run: so few that what else the machine does comes and goes between the runs.
+const BLOCK: usize = 100;
 
 pub fn measure(superuser: &mut Client, scale: &Scale) -> Result<Section> {
     eprintln!("==> writing with a log of changes");
@@ -34,8 +36,7 @@ pub fn measure(superuser: &mut Client, scale: &Scale) -> Result<Section> {
         let line = Line::new(what, added(&ours)).against("plpgsql trigger", added(&plpgsql));
         lines.push(line.bound(Bound::Ratio(1.0 / 3.0)));
     }
-    let runs = alternate::<3>(|i| one_by_one(superuser, TRIGGERS[i], scale))?;
-    let [nothing, ours, plpgsql] = runs.map(|runs| runs.median() / scale.inserts as f64);
+    let [nothing, ours, plpgsql] = one_by_one(superuser, scale)?.map(|runs| runs.median() / BLOCK as f64);
     lines.extend([
         Line::new("one-row INSERT, a commit each", ours)
             .against("without a log", nothing)
@@ -49,7 +50,6 @@ pub fn measure(superuser: &mut Client, scale: &Scale) -> Result<Section> {
 /// Everything as it was, and the triggers of one contender, or of several, enabled.
 fn reset(superuser: &mut Client, triggers: &[&str]) -> Result<()> {
     superuser.batch_execute("ALTER TABLE bench.orders DISABLE TRIGGER ALL")?;
-    superuser.batch_execute(&format!("DELETE FROM bench.orders WHERE order_number >= {FIRST_NUMBER}"))?;
     superuser.batch_execute("VACUUM (TRUNCATE false) bench.orders")?;
     empty_log(superuser)?;
     superuser.batch_execute("CALL bench.empty_log('bench.change_log')")?;
@@ -97,22 +97,31 @@ fn bulk(superuser: &mut Client, trigger: Option<&str>, statement: &str) -> Resul
 }
 
 /// As pgbench does: a prepared statement, a transaction each.
-fn one_by_one(superuser: &mut Client, trigger: Option<&str>, scale: &Scale) -> Result<f64> {
-    reset(superuser, trigger.as_slice())?;
+fn one_by_one(superuser: &mut Client, scale: &Scale) -> Result<[Runs; 3]> {
+    reset(superuser, &[])?;
     let items = first_row(superuser, "SELECT items FROM bench.new_orders LIMIT 1")?;
-    let insert = superuser.prepare(
-        "INSERT INTO bench.orders (tenant_id, order_number, table_number, items, subtotal, tax_amount, total_amount)
-         VALUES ($1, $2, 7, $3::text::jsonb, 30, 3, 33)",
-    )?;
-    let mut numbers = FIRST_NUMBER..;
-    let mut run = |count| -> Result<f64> {
+    let mut prepare = |table: &str| {
+        superuser.prepare(&format!(
+            "INSERT INTO {table} (tenant_id, order_number, table_number, items, subtotal, tax_amount, total_amount)
+             VALUES ($1, $2, 7, $3::text::jsonb, 30, 3, 33)"
+        ))
+    };
+    let inserts = [prepare(TABLES[0])?, prepare(TABLES[1])?, prepare(TABLES[2])?];
+    let turns = scale.inserts / BLOCK;
+    let mut numbers = 1_000_000_000..;
+    let runs = alternate_often::<3>(turns, |i| {
         let start = Instant::now();
-        for number in numbers.by_ref().take(count) {
-            superuser.execute(&insert, &[&TENANT, &number, &items[0]])?;
+        for number in numbers.by_ref().take(BLOCK) {
+            superuser.execute(&inserts[i], &[&TENANT, &number, &items[0]])?;
         }
         Ok(nanoseconds(start))
-    };
-    // The first find that the table was changed: by reset().
-    run(scale.inserts / 10)?;
-    run(scale.inserts)
+    })?;
+    let logged = "SELECT (SELECT count(*) FROM audit.change_log WHERE table_name = 'bench.orders_logged'),
+                         (SELECT count(*) FROM bench.change_log WHERE table_name = 'bench.orders_plpgsql')";
+    // The first turn, which is not measured, is logged too.
+    let expected = Some(((turns + 1) * BLOCK).to_string());
+    match first_row(superuser, logged)? {
+        logged if logged == [expected.clone(), expected] => Ok(runs),
+        logged => Err(format!("one-row inserts were not all logged: {logged:?}").into()),
+    }
 }

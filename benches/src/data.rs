@@ -25,7 +25,7 @@ pub struct Scale {
     pub few_values: usize,
     /// Orders that one statement writes, with a log of changes.
     pub audited: usize,
-    /// One-row inserts in one run.
+    /// One-row inserts of each contender.
     pub inserts: usize,
 }
 
@@ -40,7 +40,7 @@ pub const FULL: Scale = Scale {
     values: 100_000,
     few_values: 2_000,
     audited: 100_000,
-    inserts: 2_000,
+    inserts: 30_000,
 };
 pub const QUICK: Scale = Scale {
     orders: 100_000,
@@ -53,7 +53,7 @@ pub const QUICK: Scale = Scale {
     values: 100_000,
     few_values: 200,
     audited: 10_000,
-    inserts: 500,
+    inserts: 10_000,
 };
 
 /// The tenant that is read, its owner and its employee: see `sql/tenants.sql`.

@@ -24,9 +24,14 @@ impl Runs {
 }
 
 /// Runs contenders 0 to N - 1 in turn, again and again. `run` returns nanoseconds. The first turn only warms up.
-pub fn alternate<const N: usize>(mut run: impl FnMut(usize) -> Result<f64>) -> Result<[Runs; N]> {
+pub fn alternate<const N: usize>(run: impl FnMut(usize) -> Result<f64>) -> Result<[Runs; N]> {
+    alternate_often(ALTERNATIONS, run)
+}
+
+/// The same with more turns, for runs that are short.
+pub fn alternate_often<const N: usize>(turns: usize, mut run: impl FnMut(usize) -> Result<f64>) -> Result<[Runs; N]> {
     let mut runs = [const { Runs(Vec::new()) }; N];
-    for turn in 0..=ALTERNATIONS {
+    for turn in 0..=turns {
         for (contender, runs) in runs.iter_mut().enumerate() {
             let nanoseconds = run(contender)?;
             if turn > 0 {

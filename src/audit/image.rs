@@ -170,7 +170,7 @@ fn json_text(stored: &[u8]) -> String {
     }
 }
 
-/// The primary key as text: of one column its value, of several a JSON array of theirs; without one its ctid.
+/// The primary key as text: of one column its value, of several a JSON array of theirs; without one nothing.
 pub fn row_key(layout: &Layout, row: Slot) -> String {
     let text = |(number, of): &(i32, pg_sys::Oid)| {
         // SAFETY: the type is the column's own. The log does not depend on the session's settings.
@@ -183,8 +183,7 @@ pub fn row_key(layout: &Layout, row: Slot) -> String {
         })
     };
     match layout.key.as_slice() {
-        // Where it is: nothing else tells the rows of such a table apart.
-        [] => row.place(),
+        [] => String::new(),
         [one] => text(one).unwrap_or_default(),
         several => {
             let texts: Vec<Option<String>> = several.iter().map(text).collect();

@@ -46,7 +46,7 @@ fn verify_audit(
         Some(format!("s.sealed_at {operator} '{time}'::timestamptz"))
     });
     let limits: Vec<String> = limits.collect();
-    let rows = verify_rows(&chain, &limits, &mut findings);
+    let rows = verify_rows(&chain, &limits, None, &mut findings);
     if findings.is_empty() {
         let unsealed =
             format!("SELECT count(*) FROM audit.change_log c WHERE {}", seal::unsealed(&seal::sealed(), None));
@@ -62,11 +62,11 @@ fn verify_audit(
     TableIterator::new(findings.finish())
 }
 
-/// How much is wrong with the seals and the rows of a month. As the owner of the log.
+/// How much is wrong with the rows of a month. As the owner of the log.
 pub fn findings_of(month: Month) -> usize {
+    let chain = Chain::verify(None, &mut Findings::default());
     let mut findings = Findings::default();
-    let chain = Chain::verify(None, &mut findings);
-    verify_rows(&chain, &[format!("s.month = '{month}'::date")], &mut findings);
+    verify_rows(&chain, &[], Some(month), &mut findings);
     findings.found.len() + findings.more
 }
 
@@ -233,12 +233,14 @@ impl Walk {
     }
 }
 
-/// Recomputes the seals that were made within the limits, with the rows between them; returns how many rows there are.
-fn verify_rows(chain: &Chain, limits: &[String], findings: &mut Findings) -> i64 {
-    let limits = match limits {
-        [] => String::new(),
+/// Recomputes the seals that were made within the limits, or of one month, with the rows between them; returns how many rows
+/// there are.
+fn verify_rows(chain: &Chain, limits: &[String], month: Option<Month>, findings: &mut Findings) -> i64 {
+    let limits = match (limits, month) {
+        (_, Some(month)) => format!("AND s.month = '{month}'::date"),
+        ([], None) => String::new(),
         // All seals of a range, or rows of its other months would seem to be added.
-        limits => format!(
+        (limits, None) => format!(
             "AND (s.system_id, s.from_transaction) IN (SELECT s.system_id, s.from_transaction FROM audit.seals s WHERE {})",
             limits.join(" AND ")
         ),
@@ -253,7 +255,7 @@ fn verify_rows(chain: &Chain, limits: &[String], findings: &mut Findings) -> i64
     // In a run over all of it, what lies before the first seal and between seals is looked at as well.
     let mut covered: Option<BTreeMap<i64, i64>> = limits.is_empty().then(BTreeMap::new);
     let mut finish = |chunk: &mut Chunk| {
-        rows += std::mem::take(chunk).verify(chain, &mut covered, &mut progress, findings);
+        rows += std::mem::take(chunk).verify(chain, month, &mut covered, &mut progress, findings);
     };
     cursor::read(&query, |row| {
         // What is malformed was found already.
@@ -306,6 +308,7 @@ impl Chunk {
     fn verify(
         mut self,
         chain: &Chain,
+        month: Option<Month>,
         covered: &mut Option<BTreeMap<i64, i64>>,
         progress: &mut Progress,
         findings: &mut Findings,
@@ -319,6 +322,12 @@ impl Chunk {
         let mut condition = format!("c.system_id = {system} AND c.transaction_id < {until}");
         if let Some(from) = from {
             condition.push_str(&format!(" AND c.transaction_id >= {from}"));
+        }
+        if let Some(month) = month {
+            let next = month.next();
+            condition.push_str(&format!(
+                " AND c.occurred_at >= '{month} 00:00:00+00' AND c.occurred_at < '{next} 00:00:00+00'"
+            ));
         }
         let (mut at, mut uncovered) = (0, Uncovered::new());
         leaf::changes(&condition, |change| {

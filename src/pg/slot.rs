@@ -7,7 +7,6 @@ use pgrx::pg_sys;
 pub struct Slot<'a> {
     values: &'a [pg_sys::Datum],
     nulls: &'a [bool],
-    tid: pg_sys::ItemPointerData,
 }
 
 impl<'a> Slot<'a> {
@@ -23,15 +22,8 @@ impl<'a> Slot<'a> {
             Slot {
                 values: std::slice::from_raw_parts((*slot).tts_values, columns as usize),
                 nulls: std::slice::from_raw_parts((*slot).tts_isnull, columns as usize),
-                tid: (*slot).tts_tid,
             }
         }
-    }
-
-    /// The row's ctid as text.
-    pub fn place(&self) -> String {
-        let block = u32::from(self.tid.ip_blkid.bi_hi) << 16 | u32::from(self.tid.ip_blkid.bi_lo);
-        format!("({block},{})", self.tid.ip_posid)
     }
 
     /// The value of column `number`, which counts from 1.

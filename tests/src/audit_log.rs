@@ -1,6 +1,8 @@
 //! The log of changes as tests read it, and what replaying it gives.
 
-use postgres::GenericClient;
+use crate::database::Database;
+use crate::tenants::Tenant;
+use postgres::{Client, GenericClient};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -112,4 +114,83 @@ pub fn rows_of(superuser: &mut impl GenericClient, table: &str) -> Rows {
     let sql = format!("SELECT tenant_id, id::text, to_jsonb(t) FROM {table} t");
     let rows = crate::ok(superuser.query(&sql, &[]));
     rows.iter().map(|row| ((row.get(0), row.get(1)), columns(&row.get(2)))).collect()
+}
+
+// --- who attacks it, and what it is then
+
+/// A session of a login that is bound to a user of `tenant`.
+pub fn bound(db: &Database, purpose: &str, tenant: &Tenant, user: Uuid, groups: &str) -> Client {
+    let role = db.role(purpose, &format!("LOGIN IN ROLE {groups}"));
+    crate::ok(db.superuser().batch_execute(&format!("SELECT thorbis.bind_role('{role}', '{}', '{user}')", tenant.id)));
+    db.connect_as(&role)
+}
+
+/// Everything that the log and what belongs to it hold.
+pub fn log_rows(superuser: &mut impl GenericClient) -> Vec<String> {
+    crate::listing::rows(superuser).into_iter().filter(|line| line.starts_with("audit.")).collect()
+}
+
+// --- encrypted values
+
+/// An encrypted value in the log.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    pub table: String,
+    pub operation: String,
+    pub field: String,
+    pub row: String,
+    pub text: String,
+    pub data_key: Uuid,
+}
+
+/// Those of a tenant, oldest first.
+pub fn sealed_values(superuser: &mut impl GenericClient, tenant: &Tenant) -> Vec<Sealed> {
+    let sql = "SELECT c.table_name, c.operation, c.table_name || '.' || regexp_replace(e.key, '_encrypted$', ''), v.row_key, e.value,
+                      encode(substr(decode(e.value, 'base64'), 4, 16), 'hex')::uuid
+                 FROM audit.change_log c,
+                      LATERAL (VALUES (c.old_values, c.row_key), (c.new_values, coalesce(c.new_row_key, c.row_key))) v(image, row_key),
+                      jsonb_each_text(v.image) e
+                WHERE c.tenant_id = $1 AND e.value LIKE 'THv1%' ORDER BY c.occurred_at, c.id";
+    let of = |row: &postgres::Row| Sealed {
+        table: row.get(0),
+        operation: row.get(1),
+        field: row.get(2),
+        row: row.get(3),
+        text: row.get(4),
+        data_key: row.get(5),
+    };
+    crate::ok(superuser.query(sql, &[&tenant.id])).iter().map(of).collect()
+}
+
+pub const OPEN: &str = "SELECT decrypt_pii($1, $2, $3)";
+
+/// The clear value for the owner of the tenant; None when it does not open.
+pub fn opened(app: &mut Client, tenant: &Tenant, value: &Sealed) -> Option<String> {
+    let read = crate::in_context(app, tenant.id, tenant.owner, |tx| {
+        tx.query_one(OPEN, &[&value.text, &value.field, &value.row])
+    });
+    match read {
+        Ok(row) => Some(row.get(0)),
+        Err(e) => {
+            assert_eq!(crate::sqlstate(&e), "22000", "{}", crate::describe(&e));
+            None
+        }
+    }
+}
+
+/// The ids of the data keys of one subject.
+pub fn keys_of(superuser: &mut impl GenericClient, tenant: &Tenant, subject: Uuid) -> Vec<Uuid> {
+    let sql = "SELECT id FROM thorbis.data_keys WHERE tenant_id = $1 AND subject_id = $2";
+    crate::ok(superuser.query(sql, &[&tenant.id, &subject])).iter().map(|row| row.get(0)).collect()
+}
+
+const ORDER: &str = "INSERT INTO restaurants.orders (customer_id, special_instructions, metadata)
+                     VALUES ($1, 'no gluten', '{\"for\": \"Zebulon\"}') RETURNING id";
+const ITEMS: &str = "INSERT INTO restaurants.order_items (order_id, item_name, unit_price, special_instructions)
+                     SELECT $1, 'Soup', 5, 'gluten ' || n FROM generate_series(1, 2) n";
+
+pub fn order_with_items(tx: &mut impl GenericClient, customer: Uuid) -> Uuid {
+    let order: Uuid = crate::one(tx, ORDER, &[&customer]);
+    crate::ok(tx.execute(ITEMS, &[&order]));
+    order
 }
