@@ -388,9 +388,8 @@ fn personal_values_are_opened_for_those_who_may() {
     assert_eq!(as_superuser, then);
 
     // Who may read customers and the log, but not their encrypted data.
-    let as_employee = |at: &str| {
-        in_context(&mut db.app(), A.id, A.employee, |tx| try_preview(tx, "shared.customers", &key, at))
-    };
+    let as_employee =
+        |at: &str| in_context(&mut db.app(), A.id, A.employee, |tx| try_preview(tx, "shared.customers", &key, at));
     assert_sqlstate(as_employee(&before), "42501");
     give(&db, &A, "audit", "read");
     let sealed = ok(as_employee(&before)).expect("it was there");
