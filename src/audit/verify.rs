@@ -249,7 +249,10 @@ fn verify_rows(chain: &Chain, limits: &[String], month: Option<Month>, findings:
         "SELECT {HEADER}, s.blinding_key FROM audit.seals s WHERE s.kind = 'rows' {limits}
           ORDER BY s.system_id, s.from_transaction, s.month, s.number"
     );
-    let mut progress = Progress { done: 0, total: chain.seals, said: Instant::now() };
+    let total =
+        format!("SELECT coalesce(sum(s.row_count), 0)::bigint FROM audit.seals s WHERE s.kind = 'rows' {limits}");
+    let total = cursor::collect(&total, |row| row.bigint(1)).pop().unwrap_or(0);
+    let mut progress = Progress { done: 0, total, said: Instant::now() };
     let mut rows = 0;
     let mut chunk = Chunk::default();
     // In a run over all of it, what lies before the first seal and between seals is looked at as well.
@@ -333,11 +336,10 @@ impl Chunk {
         leaf::changes(&condition, |change| {
             while self.seals.get(at).is_some_and(|seal| seal.header.to_transaction <= change.transaction) {
                 at += 1;
-                progress.seal_done();
             }
+            progress.row_done();
             self.push(at, &change, &mut uncovered);
         });
-        (at..self.seals.len()).for_each(|_| progress.seal_done());
         for (month, (count, first, last)) in uncovered {
             let detail = format!(
                 "month {month}: {count} rows of transactions {first} to {last} of cluster {system}, which no seal covers"
@@ -388,7 +390,7 @@ impl Recomputed {
     }
 }
 
-/// Says now and then how far it is.
+/// Says once a second how far it is, in rows.
 struct Progress {
     done: i64,
     total: i64,
@@ -396,11 +398,12 @@ struct Progress {
 }
 
 impl Progress {
-    fn seal_done(&mut self) {
+    fn row_done(&mut self) {
+        const LOOK_AT_THE_CLOCK: i64 = 1024;
         self.done += 1;
-        if self.said.elapsed() >= Duration::from_secs(1) {
+        if self.done % LOOK_AT_THE_CLOCK == 0 && self.said.elapsed() >= Duration::from_secs(1) {
             self.said = Instant::now();
-            notice!("{} of {} seals", self.done, self.total);
+            notice!("{} of {} rows", self.done, self.total);
         }
     }
 }
