@@ -6,6 +6,7 @@ use crate::access::invalidation;
 use crate::audit::error::AuditError;
 use crate::audit::origin::{self, Origin};
 use crate::pg::cell::BackendCell;
+use crate::pg::cursor::EPOCH_MICROS;
 use crate::pg::error::SqlError;
 use crate::pg::function::text_datum;
 use crate::pg::raw;
@@ -304,8 +305,6 @@ fn values(change: &Change, occurred_at: pg_sys::TimestampTz) -> [Option<pg_sys::
 /// changes of a transaction are in order, and go to the same end of the index.
 fn next_id(occurred_at: pg_sys::TimestampTz) -> Uuid {
     static COUNTER: BackendCell<Cell<(pg_sys::LocalTransactionId, u32)>> = BackendCell::new(Cell::new((0, 0)));
-    /// From 1970 to 2000.
-    const EPOCH: i64 = 946_684_800_000_000;
     const RANDOM_BITS: u64 = 42;
     let transaction = raw::local_transaction_id();
     let (counted_in, last) = COUNTER.get();
@@ -313,7 +312,7 @@ fn next_id(occurred_at: pg_sys::TimestampTz) -> Uuid {
     COUNTER.set((transaction, count));
     // SAFETY: the generator that PostgreSQL seeds for each process.
     let random = unsafe { pg_sys::pg_prng_uint64(&raw mut pg_sys::pg_global_prng_state) } >> (64 - RANDOM_BITS);
-    let milliseconds = ((occurred_at + EPOCH) / 1000) as u64;
+    let milliseconds = ((occurred_at + EPOCH_MICROS) / 1000) as u64;
     let (high, low) = (u64::from(count >> 20), u64::from(count & 0xf_ffff));
     Uuid::from_u64_pair(milliseconds << 16 | 0x7000 | high, 0b10 << 62 | low << RANDOM_BITS | random)
 }

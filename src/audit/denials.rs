@@ -5,13 +5,11 @@
 
 use crate::context::current;
 use crate::domain::denial::{self, Denial};
+use crate::pg::cursor::EPOCH_MICROS;
 use crate::pg::error::SqlError;
 use crate::pg::identity;
 use pgrx::prelude::*;
 use std::ffi::{CString, c_char, c_int};
-
-/// 1970 to 2000, in microseconds: PostgreSQL counts from the latter.
-const EPOCH: i64 = 946_684_800_000_000;
 
 unsafe extern "C-unwind" {
     fn errstart(level: i32, domain: *const c_char) -> bool;
@@ -34,7 +32,7 @@ pub fn note(error: &(impl SqlError + ?Sized)) {
         (pg_sys::GetCurrentTimestamp(), pg_sys::MyDatabaseId, users.0, users.1)
     };
     let denial = Denial {
-        at: now + EPOCH,
+        at: now + EPOCH_MICROS,
         database: database.to_u32(),
         tenant: context.tenant.map(|tenant| tenant.to_string()),
         user: context.user.map(|user| user.to_string()),
@@ -101,7 +99,7 @@ fn parse_denials(
     let denials = denial::in_log(&String::from_utf8_lossy(log), verify.then_some(&key[..]));
     let uuid = |text: Option<String>| text.and_then(|t| t.parse().ok()).map(crate::pg::uuid::to_pgrx);
     let rows = denials.into_iter().filter_map(move |denial| {
-        let at = TimestampWithTimeZone::try_from(denial.at.checked_sub(EPOCH)?).ok()?;
+        let at = TimestampWithTimeZone::try_from(denial.at.checked_sub(EPOCH_MICROS)?).ok()?;
         let database = pg_sys::Oid::from(denial.database);
         let (tenant, user) = (uuid(denial.tenant), uuid(denial.user));
         Some((at, database, tenant, user, denial.role, denial.session_role, denial.code, denial.rule))

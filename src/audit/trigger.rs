@@ -6,6 +6,7 @@ use crate::audit::layout::{self, Column, Layout};
 use crate::domain::jsonb::{self, Value};
 use crate::pg::function::{bytes_datum, guarded, written};
 use crate::pg::sql;
+use crate::pg::stored;
 use crate::pg::trigger::{Firing, Trigger};
 use crate::pg::uuid::from_datum;
 use crate::protect::table::{as_owner, qualified_name};
@@ -65,7 +66,8 @@ fn log(trigger: &Trigger, layout: &Layout) {
 fn log_update(trigger: &Trigger, layout: &Layout) {
     let (old, new) = (trigger.old_slot(), trigger.new_slot());
     let changed: Vec<&Column> =
-        layout.columns.iter().filter(|c| image::differs(c, old.value(c.number), new.value(c.number))).collect();
+        // SAFETY: both rows are of the layout's table.
+        layout.columns.iter().filter(|c| unsafe { stored::differ(c.by_value, c.length, old.value(c.number), new.value(c.number)) }).collect();
     let (from, to) = (tenant(old.value(layout.tenant)), tenant(new.value(layout.tenant)));
     let moved = from != to;
     if changed.is_empty() && !moved {

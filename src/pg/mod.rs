@@ -13,6 +13,7 @@ pub mod raw;
 pub mod settings_scope;
 pub mod slot;
 pub mod sql;
+pub mod stored;
 pub mod subtransaction;
 pub mod trigger;
 pub mod uuid;

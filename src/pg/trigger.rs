@@ -2,6 +2,7 @@
 
 use crate::pg::error::SqlError;
 use crate::pg::slot::Slot;
+use crate::pg::stored;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ffi::{CStr, CString};
 use uuid::Uuid;
@@ -365,27 +366,18 @@ impl<'a> Trigger<'a> {
 
     /// The names of the columns whose stored values differ between the old and the new row.
     pub fn changed_columns(&self) -> Vec<String> {
-        unsafe extern "C-unwind" {
-            fn datum_image_eq(a: pg_sys::Datum, b: pg_sys::Datum, by_value: bool, length: i32) -> bool;
-        }
         // SAFETY: attribute descriptors are valid for the live columns of the relation; both rows have its descriptor.
-        unsafe {
-            let columns = pgrx::PgTupleDesc::from_pg_unchecked(self.descriptor());
-            columns
-                .iter()
-                .filter(|a| !a.attisdropped)
-                .filter(|a| {
-                    let number = a.attnum as i32;
-                    match (self.value(self.old(), number), self.value(self.new_row(), number)) {
-                        // Reads toasted values, which can fail: across the boundary an error becomes a panic.
-                        (Some(old), Some(new)) => !pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                            datum_image_eq(old, new, a.attbyval, a.attlen as i32)
-                        }),
-                        (old, new) => old.is_some() != new.is_some(),
-                    }
-                })
-                .map(|a| a.name().to_owned())
-                .collect()
-        }
+        let columns = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(self.descriptor()) };
+        let values = |number| (self.value(self.old(), number), self.value(self.new_row(), number));
+        columns
+            .iter()
+            .filter(|a| !a.attisdropped)
+            .filter(|a| {
+                let (old, new) = values(a.attnum.into());
+                // SAFETY: as above.
+                unsafe { stored::differ(a.attbyval, a.attlen, old, new) }
+            })
+            .map(|a| a.name().to_owned())
+            .collect()
     }
 }

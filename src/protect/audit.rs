@@ -73,7 +73,7 @@ impl Audit {
     }
 }
 
-/// The triggers on a table: (purpose, name, event, level, call). Those of TRUNCATE stand on each relation that has rows.
+/// The trigger of changes: (name, call); None for a table that is not logged.
 pub fn row_trigger(table: &Table, options: &Options) -> Option<(String, String)> {
     let spec = spec(table, options)?;
     let chosen = options.triggers.get(&Purpose::Audit).cloned();
@@ -81,6 +81,7 @@ pub fn row_trigger(table: &Table, options: &Options) -> Option<(String, String)>
     Some((name, call("audit_row_changes", &spec)))
 }
 
+/// The same of TRUNCATE, which stands on each relation that has rows.
 pub fn truncate_trigger(table: &Table, options: &Options) -> Option<(String, String)> {
     let spec = spec(table, options)?;
     // Rows are counted, not shown.
