@@ -130,21 +130,3 @@ fn rows_that_a_trigger_moves_to_another_month_are_refused_there() {
     let rows: i64 = one(&mut client, "SELECT count(*) FROM crm.notes", &[]);
     assert_eq!(rows, 0);
 }
-
-/// Who waits for a long verification sees that it moves.
-#[test]
-fn a_long_verification_says_how_far_it_is() {
-    const ROWS: i64 = 300_000;
-    let (db, mut client) = with_crm();
-    table(&mut client, "notes", "id int", "{}");
-    ok(client.execute("INSERT INTO crm.notes SELECT $1, n FROM generate_series(1, $2) n", &[&A.id, &(ROWS as i32)]));
-    seal_all(&mut client);
-    let (sender, notices) = std::sync::mpsc::channel();
-    let mut config = db.cluster().config(&db.name, "postgres");
-    config.notice_callback(move |notice| drop(sender.send(notice.message().to_owned())));
-    let mut watched = config.connect(postgres::NoTls).expect("the superuser connects");
-    assert_eq!(verify_with(&mut watched, ""), ["ok"]);
-    let said: Vec<String> = notices.try_iter().collect();
-    let done: Vec<i64> = said.iter().filter_map(|line| line.split_once(" of ")?.0.parse().ok()).collect();
-    assert!(!done.is_empty() && done.is_sorted() && done.iter().all(|rows| (1..ROWS * 2).contains(rows)), "{said:?}");
-}
