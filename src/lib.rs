@@ -10,6 +10,12 @@
 //! | `pii` | personal data: encryption, the keyring, look-ups |
 //! | `protect` | protection of any table, and the doctor |
 //! | `audit` | the log of changes: writing it, sealing it, proving it, keeping it |
+//! | `totals` | exact totals of orders and refunds |
+//! | `documents` | status, numbers and stored totals of documents |
+//! | `ledgers` | stock, points, gift cards: balances that follow their movements |
+//! | `billing` | invoices, payments, their chain and their rules |
+//! | `bookings` | no double booking |
+//! | `outbox` | events for other systems, requests that must not be done twice |
 //! | `gdpr` | a person's data as a whole: export, erasure, what is left |
 //! | `deploy` | migrations, repair, tenants |
 //!
@@ -17,14 +23,20 @@
 
 pub mod access;
 pub mod audit;
+pub mod billing;
+pub mod bookings;
 pub mod context;
 pub mod deploy;
+pub mod documents;
 pub mod domain;
 pub mod gdpr;
+pub mod ledgers;
+pub mod outbox;
 pub mod pg;
 pub mod pii;
 pub mod protect;
 pub mod rows;
+pub mod totals;
 
 use pgrx::prelude::*;
 
@@ -43,6 +55,13 @@ extension_sql_file!("../sql/extension/10_audit.sql", name = "audit", requires = 
 extension_sql_file!("../sql/extension/11_seals.sql", name = "seals", requires = ["audit"]);
 extension_sql_file!("../sql/extension/12_security_events.sql", name = "security_events", requires = ["seals"]);
 extension_sql_file!("../sql/extension/13_maintain.sql", name = "maintain", requires = ["security_events"]);
+extension_sql_file!("../sql/extension/14_totals.sql", name = "totals", requires = ["maintain"]);
+extension_sql_file!("../sql/extension/15_documents.sql", name = "documents", requires = ["totals"]);
+extension_sql_file!("../sql/extension/16_ledgers.sql", name = "ledgers", requires = ["documents"]);
+extension_sql_file!("../sql/extension/17_billing.sql", name = "billing", requires = ["ledgers"]);
+extension_sql_file!("../sql/extension/18_bookings.sql", name = "bookings", requires = ["billing"]);
+extension_sql_file!("../sql/extension/19_outbox.sql", name = "outbox", requires = ["bookings"]);
+extension_sql_file!("../sql/extension/20_validation.sql", name = "validation", requires = ["outbox"]);
 extension_sql_file!("../sql/extension/99_next_step.sql", name = "next_step", finalize);
 
 /// Runs when a backend loads the library: settings, cache invalidation, and the hook of parallel queries.

@@ -120,9 +120,12 @@ fn functions_begin_with_a_verb() {
                              WHERE d.objid = p.oid AND d.deptype = 'e' AND e.extname = 'thorbis_db'))
             AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                              WHERE d.objid = p.oid AND d.deptype = 'e' AND e.extname <> 'thorbis_db')
-            AND p.proname !~ ('^(add|apply|assert|assign|audit|begin|bind|calculate|check|create|decrypt|delete|encrypt|erase|explain|export'
-                || '|find|finish|get|grant|has|import|install|invalidate|is|keep|list|maintain|mask|migrate|parse|protect|prove|read|record'
-                || '|refuse|repair|restore|rewrap|rollback|rotate|seal|set|soft_delete|unbind|unprotect|validate|verify|write)(_|$)')",
+            AND p.proname !~ ('^(add|adjust|allocate|allow|apply|assert|assign|audit|begin|bind|book|calculate|cancel|capture'
+                || '|check|claim|close|complete|consume|convert|count|create|credit|decrypt|delete|earn|encrypt'
+                || '|erase|expire|explain|export|fail|find|finish|get|grant|has|import|install|invalidate|is|issue'
+                || '|keep|list|load|maintain|mask|migrate|open|parse|pay|post|protect|prove|publish|read|record'
+                || '|redeem|refresh|refund|refuse|release|repair|reserve|resolve|restore|reverse|rewrap|rollback'
+                || '|rotate|seal|set|soft_delete|spend|take|transfer|unbind|unprotect|use|validate|verify|void|write)(_|$)')",
         &[
             ("permitted_tenant_id", "an adjective on purpose: it stands in policies as tenant_id = permitted_tenant_id(...)"),
             ("within_business_hours", "reads as the condition it is in policies"),

@@ -1,7 +1,7 @@
 //! `thorbis.install` and `thorbis.migrate`.
 
 use crate::deploy::error::DeployError;
-use crate::deploy::{engine, manifest, objects, repair, require_superuser};
+use crate::deploy::{contrib, engine, manifest, objects, repair, require_superuser};
 use crate::domain::plan::{self, Module};
 use crate::domain::server_version;
 use crate::pg::error::{SqlError, required};
@@ -86,7 +86,9 @@ fn assert_version(number: u32) {
 
 fn statements(modules: &[&'static Module]) -> Vec<String> {
     let pending = modules.iter().flat_map(|module| engine::pending(module));
-    pending.flat_map(|(_, file, text)| engine::listing(&file, text)).collect()
+    let files = pending.flat_map(|(_, file, text)| engine::listing(&file, text));
+    let contrib = contrib::missing().into_iter().map(|statement| format!("{statement};"));
+    contrib.chain(files).collect()
 }
 
 fn apply(modules: &[&'static Module]) -> Vec<String> {
@@ -95,6 +97,9 @@ fn apply(modules: &[&'static Module]) -> Vec<String> {
         let pending = engine::pending(module);
         if pending.is_empty() {
             continue;
+        }
+        if done.is_empty() {
+            done.extend(contrib::install());
         }
         create_schema(module);
         let before = objects::of(module.name);

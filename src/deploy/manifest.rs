@@ -39,12 +39,25 @@ pub const MODULES: &[Module] = &[
     },
     Module {
         name: "shared",
-        about: "What every industry uses: tenants, locations, users, customers, opening hours",
+        about: "What every industry uses: tenants, users, customers, documents, billing, ledgers, bookings",
         requires: &["audit"],
         industry: false,
         migrations: migrations!("shared":
-            1 "0001_tenants", 2 "0002_users", 3 "0003_locations", 4 "0004_customers", 5 "0005_business_hours"),
-        views: None,
+            1 "0001_tenants", 2 "0002_users", 3 "0003_locations", 4 "0004_customers", 5 "0005_business_hours",
+            6 "0006_document_status",
+            7 "0007_number_series",
+            8 "0008_outbox",
+            9 "0009_taxes",
+            10 "0010_invoices",
+            11 "0011_credit_notes",
+            12 "0012_payments",
+            13 "0013_cash",
+            14 "0014_gift_cards",
+            15 "0015_loyalty",
+            16 "0016_stock",
+            17 "0017_bookings",
+            18 "0018_subscriptions"),
+        views: Some(sql_file!("shared", "views.sql")),
     },
     Module {
         name: "rbac",
@@ -52,7 +65,7 @@ pub const MODULES: &[Module] = &[
         requires: &["shared"],
         industry: false,
         migrations: migrations!("rbac":
-            1 "0001_permissions", 2 "0002_roles", 3 "0003_assignments", 4 "0004_safeguards"),
+            1 "0001_permissions", 2 "0002_roles", 3 "0003_assignments", 4 "0004_safeguards", 5 "0005_engine_permissions"),
         views: Some(sql_file!("rbac", "views.sql")),
     },
     Module {

@@ -2,6 +2,7 @@
 //! commands, `objects` remembers what was deployed, `repair` restores what no dump carries.
 
 pub mod auth_shims;
+pub mod contrib;
 pub mod engine;
 pub mod error;
 pub mod install;

@@ -21,6 +21,16 @@ pub enum Arg<'a> {
     Uuid(Uuid),
     Text(&'a str),
     Bytes(&'a [u8]),
+    Bigint(i64),
+    Boolean(bool),
+    /// Of a type that the others are not, such as numeric: its oid, and None for NULL.
+    Value(pg_sys::Oid, Option<pg_sys::Datum>),
+}
+
+impl Arg<'_> {
+    pub fn optional_uuid(value: Option<Uuid>) -> Self {
+        value.map_or(Self::Value(pg_sys::UUIDOID, None), Self::Uuid)
+    }
 }
 
 /// One row of a result; columns count from 1, as in SQL.
@@ -30,8 +40,9 @@ pub struct Row {
 }
 
 impl Row {
-    /// The value of a column, which the query returns with this type.
-    fn datum(&self, column: i32, of: pg_sys::Oid) -> Option<pg_sys::Datum> {
+    /// The value of a column, which the query returns with this type. It is PostgreSQL's: one that is passed by reference
+    /// is gone after the row was handed over.
+    pub fn datum(&self, column: i32, of: pg_sys::Oid) -> Option<pg_sys::Datum> {
         // SAFETY: the descriptor comes from SPI's current result.
         assert_eq!(unsafe { pg_sys::SPI_gettypeid(self.desc, column) }, of, "type of column {column}");
         let mut null = false;
@@ -52,6 +63,11 @@ impl Row {
         self.datum(column, pg_sys::UUIDOID).map(|d| unsafe { pg_uuid::from_datum(d) })
     }
 
+    /// A boolean column, None when it is NULL.
+    pub fn boolean(&self, column: i32) -> Option<bool> {
+        self.datum(column, pg_sys::BOOLOID).map(|d| d.value() != 0)
+    }
+
     /// A bigint column, None when it is NULL.
     pub fn bigint(&self, column: i32) -> Option<i64> {
         self.datum(column, pg_sys::INT8OID).map(|d| d.value() as i64)
@@ -64,20 +80,20 @@ static PLANS: BackendCell<RefCell<Vec<(&'static str, pg_sys::SPIPlanPtr)>>> =
 
 /// Runs `query`, which only reads, as the role `owner` and hands each row to `each`. `relation` is any relation the
 /// query reads.
-pub fn read(owner: pg_sys::Oid, relation: pg_sys::Oid, query: &'static str, args: &[Arg], mut each: impl FnMut(&Row)) {
+pub fn read(owner: pg_sys::Oid, relation: pg_sys::Oid, query: &'static str, args: &[Arg], each: impl FnMut(&Row)) {
     let _path = SettingsScope::pinned_path();
     let _identity = ActingAs::owner(owner);
     // SAFETY: SPI_connect and SPI_finish pair up; on an error PostgreSQL's abort cleans SPI up. The snapshot is
     // registered, so it stays valid until it is unregistered; the result is freed by SPI_finish after `each` copied it.
     unsafe {
         pg_sys::SPI_connect();
-        let (types, mut values): (Vec<pg_sys::Oid>, Vec<pg_sys::Datum>) = args.iter().map(argument).unzip();
-        let plan = plan(query, &types);
+        let mut given = Given::new(args);
+        let plan = plan(query, &given.types);
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetNonHistoricCatalogSnapshot(relation));
         let code = pg_sys::SPI_execute_snapshot(
             plan,
-            values.as_mut_ptr(),
-            std::ptr::null(),
+            given.values.as_mut_ptr(),
+            given.nulls.as_ptr(),
             snapshot,
             std::ptr::null_mut(),
             true,
@@ -86,10 +102,7 @@ pub fn read(owner: pg_sys::Oid, relation: pg_sys::Oid, query: &'static str, args
         );
         pg_sys::UnregisterSnapshot(snapshot);
         assert_eq!(code, pg_sys::SPI_OK_SELECT as i32, "a fresh read selects");
-        let table = pg_sys::SPI_tuptable;
-        for i in 0..pg_sys::SPI_processed as usize {
-            each(&Row { tuple: *(*table).vals.add(i), desc: (*table).tupdesc });
-        }
+        hand_over(each);
         pg_sys::SPI_finish();
     }
 }
@@ -97,25 +110,68 @@ pub fn read(owner: pg_sys::Oid, relation: pg_sys::Oid, query: &'static str, args
 /// Runs `statement`, which writes, as the role `owner`, and returns how many rows it touched. Every name and operator in
 /// it is qualified: it runs once a row, and setting the search_path each time would cost more than the statement.
 pub fn write(owner: pg_sys::Oid, statement: &'static str, args: &[Arg]) -> u64 {
+    write_returning(owner, statement, args, |_| ())
+}
+
+/// As `write`, and hands over the rows of a RETURNING clause, or those that a `SELECT ... FOR UPDATE` locked: as they are
+/// once nobody else holds the lock, under READ COMMITTED.
+pub fn write_returning(owner: pg_sys::Oid, statement: &'static str, args: &[Arg], each: impl FnMut(&Row)) -> u64 {
     let _identity = ActingAs::owner(owner);
     // SAFETY: as in `read`.
     unsafe {
         pg_sys::SPI_connect();
-        let (types, mut values): (Vec<pg_sys::Oid>, Vec<pg_sys::Datum>) = args.iter().map(argument).unzip();
-        let plan = plan(statement, &types);
-        let code = pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0);
+        let mut given = Given::new(args);
+        let plan = plan(statement, &given.types);
+        let code = pg_sys::SPI_execute_plan(plan, given.values.as_mut_ptr(), given.nulls.as_ptr(), false, 0);
         assert!(code > 0, "a statement of our own runs");
         let touched = pg_sys::SPI_processed;
+        hand_over(each);
         pg_sys::SPI_finish();
         touched
     }
 }
 
-fn argument(arg: &Arg) -> (pg_sys::Oid, pg_sys::Datum) {
+/// # Safety
+/// SPI is connected and has run a statement.
+unsafe fn hand_over(mut each: impl FnMut(&Row)) {
+    // SAFETY: per contract: the table, where there is one, is that of the last statement.
+    unsafe {
+        let table = pg_sys::SPI_tuptable;
+        if table.is_null() {
+            return;
+        }
+        for i in 0..(*table).numvals as usize {
+            each(&Row { tuple: *(*table).vals.add(i), desc: (*table).tupdesc });
+        }
+    }
+}
+
+/// Arguments as SPI takes them.
+struct Given {
+    types: Vec<pg_sys::Oid>,
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<std::ffi::c_char>,
+}
+
+impl Given {
+    fn new(args: &[Arg]) -> Given {
+        let arguments: Vec<_> = args.iter().map(argument).collect();
+        Given {
+            types: arguments.iter().map(|(of, _)| *of).collect(),
+            values: arguments.iter().map(|(_, value)| value.unwrap_or(pg_sys::Datum::from(0))).collect(),
+            nulls: arguments.iter().map(|(_, value)| if value.is_none() { b'n' } else { b' ' } as _).collect(),
+        }
+    }
+}
+
+fn argument(arg: &Arg) -> (pg_sys::Oid, Option<pg_sys::Datum>) {
     match *arg {
-        Arg::Uuid(uuid) => (pg_sys::UUIDOID, pg_uuid::into_datum(uuid)),
-        Arg::Text(text) => (pg_sys::TEXTOID, text_datum(text)),
-        Arg::Bytes(bytes) => (pg_sys::BYTEAOID, bytes_datum(bytes)),
+        Arg::Uuid(uuid) => (pg_sys::UUIDOID, Some(pg_uuid::into_datum(uuid))),
+        Arg::Text(text) => (pg_sys::TEXTOID, Some(text_datum(text))),
+        Arg::Bytes(bytes) => (pg_sys::BYTEAOID, Some(bytes_datum(bytes))),
+        Arg::Bigint(number) => (pg_sys::INT8OID, Some(pg_sys::Datum::from(number))),
+        Arg::Boolean(value) => (pg_sys::BOOLOID, Some(pg_sys::Datum::from(value))),
+        Arg::Value(of, value) => (of, value),
     }
 }
 

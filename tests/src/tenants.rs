@@ -4,7 +4,13 @@ use postgres::Client;
 use uuid::Uuid;
 
 /// `{t}` stands for the tenant's eight digits.
-pub const FIXTURE: &str = include_str!("../fixture.sql");
+pub const FIXTURE: &str = concat!(
+    include_str!("../fixture.sql"),
+    include_str!("../fixtures/documents.sql"),
+    include_str!("../fixtures/billing.sql"),
+    include_str!("../fixtures/ledgers.sql"),
+    include_str!("../fixtures/bookings.sql"),
+);
 
 pub struct Tenant {
     digits: &'static str,

@@ -1,0 +1,1 @@
+-- Exact totals of orders and refunds.

@@ -1,0 +1,1 @@
+-- Stock, points and gift cards.

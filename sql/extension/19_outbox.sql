@@ -1,0 +1,1 @@
+-- Events for other systems, and idempotency keys.

@@ -1,0 +1,1 @@
+-- Checks of values that a CHECK cannot express.

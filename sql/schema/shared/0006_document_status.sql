@@ -1,0 +1,1 @@
+-- Status of documents: which changes are allowed, and what became of each document.

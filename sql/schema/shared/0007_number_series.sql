@@ -1,0 +1,1 @@
+-- Numbers of documents: gap-free where the law wants it, cheap for the others.

@@ -1,0 +1,1 @@
+-- What other systems shall learn, and requests that must not be done twice.

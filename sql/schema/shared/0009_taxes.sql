@@ -1,0 +1,1 @@
+-- Currencies, tax jurisdictions and their rates.

@@ -1,0 +1,1 @@
+-- Invoices, with their lines and the taxes frozen when they are issued.

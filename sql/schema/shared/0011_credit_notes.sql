@@ -1,0 +1,1 @@
+-- Credit notes: the only correction of an issued invoice.

@@ -1,0 +1,1 @@
+-- Cash drawers: sessions and what was put in and taken out.

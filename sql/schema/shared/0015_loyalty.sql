@@ -1,0 +1,1 @@
+-- Loyalty points: accounts, lots and the ledger.

@@ -1,0 +1,1 @@
+-- Stock: what is where, how it got there, and what is promised.

@@ -1,0 +1,1 @@
+-- Bookings of what can be used once at a time, and time off.

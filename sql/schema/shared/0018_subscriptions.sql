@@ -1,0 +1,1 @@
+-- What the tenant itself subscribes to and uses.

@@ -1,0 +1,1 @@
+-- Repeatable: replaced whenever this text changes. All views run with the rights and policies of whoever asks.

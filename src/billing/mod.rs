@@ -1,0 +1,1 @@
+//! Invoices, payments, their chain and their rules.

@@ -1,0 +1,1 @@
+//! Status, numbers and stored totals of documents.

@@ -1,0 +1,1 @@
+//! Stock, points, gift cards: balances that follow their movements.

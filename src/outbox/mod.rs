@@ -1,0 +1,1 @@
+//! Events for other systems, requests that must not be done twice.

@@ -1,0 +1,1 @@
+//! Bookings under load.

@@ -1,0 +1,1 @@
+//! Document numbers: no gaps, no duplicates.

@@ -1,0 +1,1 @@
+//! Status transitions of documents.

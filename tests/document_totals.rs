@@ -1,0 +1,1 @@
+//! Stored totals equal the calculation.

@@ -1,0 +1,1 @@
+//! No floating point for money or quantities.

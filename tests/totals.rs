@@ -1,0 +1,1 @@
+//! Calculate_order_total() over every worked case, through SQL.

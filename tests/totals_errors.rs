@@ -1,0 +1,1 @@
+//! Every E_ code, with SQLSTATE and message.

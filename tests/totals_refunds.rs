@@ -1,0 +1,1 @@
+//! Calculate_refund().
