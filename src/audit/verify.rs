@@ -8,6 +8,7 @@ use crate::audit::error::AuditError;
 use crate::audit::leaf::{self, Change};
 use crate::audit::seal::{self, HEADER, HEADER_COLUMNS, require_operator};
 use crate::domain::merkle::{Hash256, Tree};
+use crate::domain::progress::Progress;
 use crate::domain::seal::{Header, Kind, Month, blind, leaf};
 use crate::pg::cursor::{self, Row};
 use crate::pg::error::OrRaise;
@@ -16,7 +17,6 @@ use crate::pg::identity::ActingAs;
 use crate::pg::settings_scope::SettingsScope;
 use pgrx::prelude::*;
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
 
 /// What is recomputed at once: so many rows are sorted, and so many seals are held in memory.
 const ROWS_AT_ONCE: i64 = 250_000;
@@ -252,7 +252,7 @@ fn verify_rows(chain: &Chain, limits: &[String], month: Option<Month>, findings:
     let total =
         format!("SELECT coalesce(sum(s.row_count), 0)::bigint FROM audit.seals s WHERE s.kind = 'rows' {limits}");
     let total = cursor::collect(&total, |row| row.bigint(1)).pop().unwrap_or(0);
-    let mut progress = Progress { done: 0, total, said: Instant::now() };
+    let mut progress = Progress::of(total as u64);
     let mut rows = 0;
     let mut chunk = Chunk::default();
     // In a run over all of it, what lies before the first seal and between seals is looked at as well.
@@ -337,7 +337,9 @@ impl Chunk {
             while self.seals.get(at).is_some_and(|seal| seal.header.to_transaction <= change.transaction) {
                 at += 1;
             }
-            progress.row_done();
+            if let Some(line) = progress.row_done() {
+                notice!("{line}");
+            }
             self.push(at, &change, &mut uncovered);
         });
         for (month, (count, first, last)) in uncovered {
@@ -387,23 +389,5 @@ impl Recomputed {
             to_transaction - 1
         );
         findings.add(finding, Some(number), detail);
-    }
-}
-
-/// Says once a second how far it is, in rows.
-struct Progress {
-    done: i64,
-    total: i64,
-    said: Instant,
-}
-
-impl Progress {
-    fn row_done(&mut self) {
-        const LOOK_AT_THE_CLOCK: i64 = 1024;
-        self.done += 1;
-        if self.done % LOOK_AT_THE_CLOCK == 0 && self.said.elapsed() >= Duration::from_secs(1) {
-            self.said = Instant::now();
-            notice!("{} of {} rows", self.done, self.total);
-        }
     }
 }

@@ -14,6 +14,7 @@ pub mod names;
 pub mod permissions;
 pub mod personal;
 pub mod plan;
+pub mod progress;
 pub mod proof;
 pub mod seal;
 pub mod server_version;
