@@ -27,6 +27,8 @@ pub struct Scale {
     pub audited: usize,
     /// One-row inserts of each contender.
     pub inserts: usize,
+    /// Lines of all orders of one size whose total is calculated.
+    pub order_lines: usize,
 }
 
 pub const FULL: Scale = Scale {
@@ -41,6 +43,7 @@ pub const FULL: Scale = Scale {
     few_values: 2_000,
     audited: 100_000,
     inserts: 30_000,
+    order_lines: 10_000,
 };
 pub const QUICK: Scale = Scale {
     orders: 100_000,
@@ -54,6 +57,7 @@ pub const QUICK: Scale = Scale {
     few_values: 200,
     audited: 10_000,
     inserts: 10_000,
+    order_lines: 2_000,
 };
 
 /// The tenant that is read, its owner and its employee: see `sql/tenants.sql`.
@@ -92,6 +96,7 @@ pub fn prepare(scale: &Scale) -> Result<Sessions> {
         include_str!("../sql/updates.sql"),
         include_str!("../sql/personal.sql"),
         include_str!("../sql/audit.sql"),
+        include_str!("../sql/totals.sql"),
     ] {
         superuser.batch_execute(&scale.fill_in(sql))?;
     }
@@ -115,6 +120,7 @@ impl Scale {
             ("{values}", self.values),
             ("{few_values}", self.few_values),
             ("{audited}", self.audited),
+            ("{order_lines}", self.order_lines),
         ]
         .iter()
         .fold(sql.to_owned(), |sql, (name, number)| sql.replace(name, &number.to_string()))

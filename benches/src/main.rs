@@ -11,6 +11,7 @@ mod measure;
 mod personal;
 mod reads;
 mod report;
+mod totals;
 mod updates;
 
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn run() -> Result<()> {
         updates::measure(&mut sessions.superuser, &scale)?,
         personal::measure(&mut sessions, &scale)?,
         audit::measure(&mut sessions.superuser, &scale)?,
+        totals::measure(&mut sessions.superuser, &scale)?,
     ];
     report::print(&data::describe(&mut sessions, &scale)?, &sections);
     Ok(())
