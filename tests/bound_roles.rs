@@ -23,6 +23,16 @@ fn bound_role_sees_its_tenant_without_any_context() {
     assert_eq!(ok(client.tenants_seen()), [A.id]);
 }
 
+/// The look-up goes through the key when there is one; a binding holds without it too.
+#[test]
+fn binding_holds_when_the_key_of_the_bindings_is_gone() {
+    let db = Database::new();
+    let (_, mut client) = bound(&db, "bi", &B, "thorbis_app");
+    ok(db.superuser().batch_execute("ALTER TABLE thorbis.bound_roles DROP CONSTRAINT bound_roles_pkey"));
+    assert_eq!(ok(client.current_tenant()), Some(B.id));
+    assert_eq!(ok(client.tenants_seen()), [B.id]);
+}
+
 #[test]
 fn bound_role_cannot_choose_another_tenant() {
     let db = Database::new();

@@ -2,11 +2,12 @@
 
 use crate::access::invalidation::{self, Watched};
 use crate::pg::cell::BackendCell;
-use crate::pg::fresh::{self, Arg};
 use crate::pg::identity;
+use crate::pg::index_lookup::{self, Key};
 use crate::pg::kept::Kept;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
+use std::ffi::CString;
 use uuid::Uuid;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,10 @@ type LookUp = (pg_sys::Oid, Kept<Option<Binding>>);
 static KNOWN: BackendCell<RefCell<Vec<LookUp>>> = BackendCell::new(RefCell::new(Vec::new()));
 static GENERATION: BackendCell<Cell<u64>> = BackendCell::new(Cell::new(0));
 
-const QUERY: &str = "SELECT tenant_id, user_id FROM thorbis.bound_roles WHERE role_name = $1::pg_catalog.name";
+/// The columns of `thorbis.bound_roles`.
+const ROLE_NAME: i16 = 1;
+const TENANT: i32 = 2;
+const USER: i32 = 3;
 
 /// The binding of a role, or None.
 pub fn of(role: pg_sys::Oid) -> Option<Binding> {
@@ -45,10 +49,10 @@ pub fn of(role: pg_sys::Oid) -> Option<Binding> {
 
 fn read(role: pg_sys::Oid) -> Option<Binding> {
     let table = invalidation::relation(Watched::BoundRoles)?;
-    let name = identity::role_name(role)?;
-    let mut binding = None;
-    fresh::read(table.owner, table.oid, QUERY, &[Arg::Text(&name)], |row| {
-        binding = row.uuid(1).map(|tenant| Binding { tenant, user: row.uuid(2) });
-    });
-    binding
+    // Whoever dropped the key has slower look-ups, and no role that is suddenly free.
+    let index = invalidation::named("thorbis", "bound_roles_pkey").map_or(pg_sys::InvalidOid, |key| key.oid);
+    let name = CString::new(identity::role_name(role)?).ok()?;
+    index_lookup::find(table.oid, index, &[(ROLE_NAME, Key::Name(&name))], |row| {
+        Some(Binding { tenant: row.uuid(TENANT), user: row.optional_uuid(USER) })
+    })
 }

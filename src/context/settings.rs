@@ -276,8 +276,11 @@ unsafe fn extra_alloc(size: usize) -> *mut c_void {
     }
 }
 
-/// PostgreSQL's record of a setting that exists.
-unsafe fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
+/// PostgreSQL's record of a setting that exists. It stays where it is.
+///
+/// # Safety
+/// The setting is defined.
+pub unsafe fn find_setting(name: &CStr) -> *mut pg_sys::config_generic {
     #[cfg(feature = "pg15")]
     // SAFETY: the array has GetNumConfigOptions() valid entries.
     unsafe {

@@ -51,10 +51,28 @@ impl Row {
         (!null).then_some(datum)
     }
 
+    /// A column of any type, copied to the memory of whoever runs the query.
+    pub fn transfer(&self, column: i32) -> Option<pg_sys::Datum> {
+        let (mut null, mut length, mut by_value) = (false, 0, false);
+        // SAFETY: tuple and descriptor belong to SPI's current result, and SPI is connected.
+        unsafe {
+            let datum = pg_sys::SPI_getbinval(self.tuple, self.desc, column, &mut null);
+            pg_sys::get_typlenbyval(pg_sys::SPI_gettypeid(self.desc, column), &mut length, &mut by_value);
+            (!null).then(|| pg_sys::SPI_datumTransfer(datum, by_value, length.into()))
+        }
+    }
+
     /// A text column, None when it is NULL.
     pub fn text(&self, column: i32) -> Option<String> {
         // SAFETY: `datum` checked that it is text.
         self.datum(column, pg_sys::TEXTOID).map(|d| unsafe { crate::pg::function::with_text(d, str::to_owned) })
+    }
+
+    /// A bytea column, None when it is NULL.
+    pub fn bytes(&self, column: i32) -> Option<Vec<u8>> {
+        // SAFETY: `datum` checked that it is a bytea; the detoasted copy is freed with SPI's memory.
+        self.datum(column, pg_sys::BYTEAOID)
+            .map(|d| unsafe { pgrx::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(d.cast_mut_ptr())).to_vec() })
     }
 
     /// A uuid column, None when it is NULL.
@@ -83,12 +101,40 @@ static PLANS: BackendCell<RefCell<Vec<(&'static str, pg_sys::SPIPlanPtr)>>> =
 pub fn read(owner: pg_sys::Oid, relation: pg_sys::Oid, query: &'static str, args: &[Arg], each: impl FnMut(&Row)) {
     let _path = SettingsScope::pinned_path();
     let _identity = ActingAs::owner(owner);
-    // SAFETY: SPI_connect and SPI_finish pair up; on an error PostgreSQL's abort cleans SPI up. The snapshot is
-    // registered, so it stays valid until it is unregistered; the result is freed by SPI_finish after `each` copied it.
+    // SAFETY: SPI_connect and SPI_finish pair up; on an error PostgreSQL's abort cleans SPI up.
     unsafe {
         pg_sys::SPI_connect();
         let mut given = Given::new(args);
         let plan = plan(query, &given.types);
+        select_latest(plan, &mut given, relation, each);
+        pg_sys::SPI_finish();
+    }
+}
+
+/// As `read`, for a query whose text is made at run time: its plan is not kept. Rows that the running command itself has
+/// written are seen, as AFTER triggers need it.
+pub fn read_once(owner: pg_sys::Oid, relation: pg_sys::Oid, query: &str, args: &[Arg], each: impl FnMut(&Row)) {
+    let _path = SettingsScope::pinned_path();
+    let _identity = ActingAs::owner(owner);
+    // SAFETY: as above; the plan belongs to SPI's memory.
+    unsafe {
+        pg_sys::SPI_connect();
+        pg_sys::CommandCounterIncrement();
+        let mut given = Given::new(args);
+        let text = CString::new(query).expect("query text");
+        let plan = pg_sys::SPI_prepare(text.as_ptr(), given.types.len() as i32, given.types.as_mut_ptr());
+        assert!(!plan.is_null(), "a fresh read can be prepared");
+        select_latest(plan, &mut given, relation, each);
+        pg_sys::SPI_finish();
+    }
+}
+
+/// # Safety
+/// SPI is connected, and the plan is one of a query with these arguments.
+unsafe fn select_latest(plan: pg_sys::SPIPlanPtr, given: &mut Given, relation: pg_sys::Oid, each: impl FnMut(&Row)) {
+    // SAFETY: per contract. The snapshot is registered, so it stays valid until it is unregistered; the result is freed by
+    // SPI_finish after `each` copied it.
+    unsafe {
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetNonHistoricCatalogSnapshot(relation));
         let code = pg_sys::SPI_execute_snapshot(
             plan,
@@ -103,7 +149,6 @@ pub fn read(owner: pg_sys::Oid, relation: pg_sys::Oid, query: &'static str, args
         pg_sys::UnregisterSnapshot(snapshot);
         assert_eq!(code, pg_sys::SPI_OK_SELECT as i32, "a fresh read selects");
         hand_over(each);
-        pg_sys::SPI_finish();
     }
 }
 
@@ -133,7 +178,7 @@ pub fn write_returning(owner: pg_sys::Oid, statement: &'static str, args: &[Arg]
 
 /// # Safety
 /// SPI is connected and has run a statement.
-unsafe fn hand_over(mut each: impl FnMut(&Row)) {
+pub(super) unsafe fn hand_over(mut each: impl FnMut(&Row)) {
     // SAFETY: per contract: the table, where there is one, is that of the last statement.
     unsafe {
         let table = pg_sys::SPI_tuptable;
@@ -147,14 +192,14 @@ unsafe fn hand_over(mut each: impl FnMut(&Row)) {
 }
 
 /// Arguments as SPI takes them.
-struct Given {
-    types: Vec<pg_sys::Oid>,
-    values: Vec<pg_sys::Datum>,
-    nulls: Vec<std::ffi::c_char>,
+pub(super) struct Given {
+    pub(super) types: Vec<pg_sys::Oid>,
+    pub(super) values: Vec<pg_sys::Datum>,
+    pub(super) nulls: Vec<std::ffi::c_char>,
 }
 
 impl Given {
-    fn new(args: &[Arg]) -> Given {
+    pub(super) fn new(args: &[Arg]) -> Given {
         let arguments: Vec<_> = args.iter().map(argument).collect();
         Given {
             types: arguments.iter().map(|(of, _)| *of).collect(),

@@ -3,7 +3,8 @@
 use crate::pg::error::SqlError;
 use crate::pg::slot::Slot;
 use crate::pg::stored;
-use pgrx::{PgSqlErrorCode, pg_sys};
+pub use crate::pg::trigger_error::TriggerError;
+use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 use uuid::Uuid;
 
@@ -16,47 +17,6 @@ pub enum Firing {
     AfterRow,
     /// On a view.
     InsteadOfRow,
-}
-
-/// A trigger that was created in a way its function cannot work with.
-#[derive(Debug, thiserror::Error)]
-pub enum TriggerError {
-    #[error("this function can only be called as a trigger")]
-    NotATrigger,
-    #[error("trigger \"{trigger}\" must be fired {expected} FOR EACH ROW")]
-    Firing { trigger: String, expected: &'static str },
-    #[error("trigger on \"{table}\": column \"{column}\" does not exist")]
-    NoColumn { table: String, column: String },
-    #[error("trigger on \"{table}\": its arguments are not those that thorbis.protect() writes")]
-    Arguments { table: String },
-    #[error("trigger on \"{table}\": column \"{column}\" is not of type {expected}")]
-    ColumnType { table: String, column: String, expected: &'static str },
-}
-
-impl SqlError for TriggerError {
-    fn code(&self) -> PgSqlErrorCode {
-        match self {
-            Self::NotATrigger | Self::Firing { .. } | Self::Arguments { .. } => {
-                PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED
-            }
-            Self::NoColumn { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-            Self::ColumnType { .. } => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
-        }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::NotATrigger => "Use it in CREATE TRIGGER ... EXECUTE FUNCTION.".into(),
-            Self::Firing { expected, .. } => {
-                format!("DROP TRIGGER it, and CREATE TRIGGER ... {expected} ... FOR EACH ROW.")
-            }
-            Self::NoColumn { .. } => {
-                "Name a column of the table in CREATE TRIGGER ... EXECUTE FUNCTION f('column').".into()
-            }
-            Self::Arguments { .. } => "DROP TRIGGER it; SELECT thorbis.protect(...) makes it again.".into(),
-            Self::ColumnType { .. } => "Change the type of the column, or drop the trigger.".into(),
-        }
-    }
 }
 
 /// The types of the columns that triggers read and write.
@@ -105,6 +65,12 @@ impl TriggerRow {
     }
 }
 
+/// The arguments of a trigger as `pg_trigger.tgargs` keeps them: each ends with a zero byte.
+pub fn split_arguments(tgargs: &[u8]) -> Vec<String> {
+    let arguments = tgargs.split_inclusive(|byte| *byte == 0);
+    arguments.map(|text| String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)).into_owned()).collect()
+}
+
 /// One call of a trigger function.
 #[derive(Clone, Copy)]
 pub struct Trigger<'a> {
@@ -143,6 +109,38 @@ impl<'a> Trigger<'a> {
         TriggerError::Firing { trigger: name.to_string_lossy().into(), expected }.raise()
     }
 
+    /// For a trigger AFTER a statement, with what its event can have of the transition tables `old_rows` and `new_rows`;
+    /// others raise 39P01. What SPI is given to make those tables known.
+    pub fn transition_data(&self) -> *mut pg_sys::TriggerData {
+        let event = self.data.tg_event;
+        let timing = event & (pg_sys::TRIGGER_EVENT_BEFORE | pg_sys::TRIGGER_EVENT_INSTEAD);
+        // SAFETY: names are null or terminated.
+        let is =
+            |name: *const std::ffi::c_char, wanted: &CStr| unsafe { !name.is_null() && CStr::from_ptr(name) == wanted };
+        // SAFETY: the trigger is valid while it runs.
+        let (old, new, name) = unsafe {
+            let trigger = &*self.data.tg_trigger;
+            (trigger.tgoldtable, trigger.tgnewtable, CStr::from_ptr(trigger.tgname))
+        };
+        let named = (self.is_insert() || is(old, c"old_rows")) && (self.is_delete() || is(new, c"new_rows"));
+        if event & pg_sys::TRIGGER_EVENT_ROW != 0 || timing != 0 || self.is_truncate() || !named {
+            TriggerError::Transition { trigger: name.to_string_lossy().into() }.raise();
+        }
+        std::ptr::from_ref(self.data).cast_mut()
+    }
+
+    /// The type of the rows.
+    pub fn row_type(&self) -> pg_sys::Oid {
+        // SAFETY: the relation is open while its trigger runs.
+        unsafe { (*self.descriptor()).tdtypeid }
+    }
+
+    /// A row as a composite value, in the current memory context.
+    pub fn row_datum(&self, row: TriggerRow) -> pg_sys::Datum {
+        // SAFETY: the row has the relation's descriptor.
+        unsafe { pg_sys::heap_copy_tuple_as_datum(row.0, self.descriptor()) }
+    }
+
     fn event(&self) -> u32 {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK
     }
@@ -150,6 +148,11 @@ impl<'a> Trigger<'a> {
     #[inline]
     pub fn is_update(&self) -> bool {
         self.event() == pg_sys::TRIGGER_EVENT_UPDATE
+    }
+
+    /// FOR EACH ROW, as opposed to FOR EACH STATEMENT.
+    pub fn is_row(&self) -> bool {
+        self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
     }
 
     pub fn is_insert(&self) -> bool {
@@ -240,6 +243,18 @@ impl<'a> Trigger<'a> {
         let columns = key.into_iter().flat_map(|key| key.columns).map(i32::from);
         // SAFETY: the numbers are the descriptor's.
         columns.map(|number| (number, unsafe { pg_sys::SPI_gettypeid(self.descriptor(), number) })).collect()
+    }
+
+    /// A unique index of exactly these columns.
+    pub fn unique_index(&self, columns: &[i32]) -> Option<pg_sys::Oid> {
+        let columns: Vec<i16> = columns.iter().map(|column| *column as i16).collect();
+        // SAFETY: the relation is open while its trigger runs.
+        unsafe { crate::pg::index_lookup::unique_index(self.data.tg_relation, &columns) }
+    }
+
+    /// Raises 42804 about a column of a type that the function cannot work with.
+    pub fn refuse_type(&self, column: &str, expected: &'static str) -> ! {
+        TriggerError::ColumnType { table: self.table_name(), column: column.to_owned(), expected }.raise()
     }
 
     /// As `old`, taken apart. For AFTER triggers.

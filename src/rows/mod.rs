@@ -3,6 +3,5 @@
 pub mod append_only;
 pub mod error;
 pub mod keep_tenant;
-pub mod number;
 pub mod own_row;
 pub mod updated_at;

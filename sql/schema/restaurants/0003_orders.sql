@@ -87,6 +87,36 @@ CREATE TRIGGER insert_orders_number
     BEFORE INSERT ON restaurants.orders
     FOR EACH ROW EXECUTE FUNCTION @extschema@.assign_document_number('order_number');
 
+CREATE TRIGGER write_orders_status
+    BEFORE INSERT OR UPDATE ON restaurants.orders
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_status_transition('restaurants.order');
+
+CREATE TRIGGER write_orders_status_history
+    AFTER INSERT OR UPDATE ON restaurants.orders
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.record_status_change('restaurants.order');
+
+CREATE FUNCTION restaurants.check_early_payment(old jsonb, new jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    RETURN CASE new ->> 'order_type' WHEN 'dine_in' THEN 'guests at a table pay after they were served' END;
+COMMENT ON FUNCTION restaurants.check_early_payment(jsonb, jsonb) IS
+    'Guard of shared.state_transitions: only what is taken away, delivered or ordered online is paid before it is served';
+REVOKE ALL ON FUNCTION restaurants.check_early_payment(jsonb, jsonb) FROM PUBLIC;
+
+-- Paid is final: what is paid back is a refund. What the kitchen has begun is cancelled by whoever may void.
+INSERT INTO shared.state_transitions (document, from_status, to_status, resource, action, sets_column, guard) VALUES
+    ('restaurants.order', '', 'pending', 'orders', 'create', NULL, NULL),
+    ('restaurants.order', 'pending', 'preparing', 'orders', 'update', 'sent_at', NULL),
+    ('restaurants.order', 'preparing', 'ready', 'orders', 'update', 'ready_at', NULL),
+    ('restaurants.order', 'ready', 'preparing', 'orders', 'update', NULL, NULL),
+    ('restaurants.order', 'ready', 'served', 'orders', 'update', 'served_at', NULL),
+    ('restaurants.order', 'served', 'paid', 'orders', 'update', 'paid_at', NULL),
+    ('restaurants.order', 'pending', 'paid', 'orders', 'update', 'paid_at', 'restaurants.check_early_payment'),
+    ('restaurants.order', 'preparing', 'paid', 'orders', 'update', 'paid_at', 'restaurants.check_early_payment'),
+    ('restaurants.order', 'ready', 'paid', 'orders', 'update', 'paid_at', 'restaurants.check_early_payment'),
+    ('restaurants.order', 'pending', 'cancelled', 'orders', 'update', 'cancelled_at', NULL),
+    ('restaurants.order', 'preparing', 'cancelled', 'orders', 'void', 'cancelled_at', NULL),
+    ('restaurants.order', 'ready', 'cancelled', 'orders', 'void', 'cancelled_at', NULL);
+
 COMMENT ON TABLE restaurants.orders IS
     'What guests ordered, from the first dish to the payment. All money in the currency of the tenant';
 COMMENT ON COLUMN restaurants.orders.tenant_id IS 'The tenant the row belongs to';

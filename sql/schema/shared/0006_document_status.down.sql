@@ -1,0 +1,3 @@
+DROP TABLE shared.status_history;
+
+DROP TABLE shared.state_transitions;

@@ -1,0 +1,3 @@
+DROP TABLE shared.number_counters;
+
+DROP TABLE shared.number_series;
