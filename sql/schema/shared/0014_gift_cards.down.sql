@@ -1,0 +1,13 @@
+DROP VIEW IF EXISTS shared.v_gift_card_liability;
+DROP FUNCTION shared.set_gift_card_state(uuid, text, text, text);
+DROP FUNCTION shared.adjust_gift_card(uuid, numeric, text, text);
+DROP FUNCTION shared.refund_gift_card(uuid, numeric, text, text, uuid);
+DROP FUNCTION shared.redeem_gift_card(uuid, numeric, text, text, uuid);
+DROP FUNCTION shared.load_gift_card(uuid, numeric, text, text, uuid);
+DROP FUNCTION shared.activate_gift_card(uuid, numeric, text, text, uuid);
+DROP FUNCTION shared.find_gift_card(text);
+DROP FUNCTION shared.create_gift_card(text, uuid);
+DROP TABLE shared.gift_card_activities;
+DROP TABLE shared.gift_cards;
+DROP TABLE shared.ledger_requests;
+DELETE FROM shared.state_transitions WHERE document = 'gift_card';

@@ -1,0 +1,11 @@
+DROP VIEW IF EXISTS shared.v_loyalty_liability;
+DROP FUNCTION shared.reverse_points(uuid, bigint, text);
+DROP FUNCTION shared.adjust_points(uuid, bigint, text, text);
+DROP FUNCTION shared.spend_points(uuid, bigint, text, text, uuid);
+DROP FUNCTION shared.earn_points(uuid, bigint, text, text, uuid);
+DROP FUNCTION shared.open_loyalty_account(uuid, uuid);
+DROP TABLE shared.loyalty_lot_uses;
+DROP TABLE shared.loyalty_lots;
+DROP TABLE shared.loyalty_entries;
+DROP TABLE shared.loyalty_accounts;
+DROP TABLE shared.loyalty_programs;
