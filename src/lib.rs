@@ -16,6 +16,7 @@
 //! | `billing` | invoices, payments, their chain and their rules |
 //! | `bookings` | no double booking |
 //! | `outbox` | events for other systems, requests that must not be done twice |
+//! | `validation` | numbers with a check digit |
 //! | `gdpr` | a person's data as a whole: export, erasure, what is left |
 //! | `deploy` | migrations, repair, tenants |
 //!
@@ -37,6 +38,7 @@ pub mod pii;
 pub mod protect;
 pub mod rows;
 pub mod totals;
+pub mod validation;
 
 use pgrx::prelude::*;
 
@@ -76,6 +78,7 @@ pub extern "C-unwind" fn _PG_init() {
     audit::change_log::init();
     audit::retention::init();
     audit::worker::init();
+    documents::reason::init();
 }
 
 /// Test setup for `cargo pgrx test`.

@@ -113,17 +113,23 @@ const COLUMNS: [(&str, &str); 14] = [
     ("note", "text"),
 ];
 
-const BEFORE_ROW: [&str; 7] = [
+const BEFORE_ROW: [&str; 9] = [
     "set_updated_at_column()",
     "keep_tenant_id()",
     "check_own_row_update('customers', 'number')",
     "assign_document_number('number')",
+    "check_status_transition('ticket')",
+    TOTALS,
     "check_role_grant('roles')",
     "check_role_grant('role_permissions')",
     ENCRYPT,
 ];
 const ENCRYPT: &str = "encrypt_pii_columns('tenant_id', 'id', '', '', 'scratch.t.note', 'note', 'text', 'index')";
-const AFTER_ROW: [&str; 2] = ["keep_last_owner('users')", "keep_last_owner('user_roles')"];
+const TOTALS: &str =
+    "keep_document_totals('{\"document\": \"scratch.t\", \"lines\": \"scratch.t\", \"key\": \"role_id\",
+    \"line_inputs\": {\"unit_price\": \"number\"}, \"document_outputs\": {\"number\": \"total\"}}')";
+const AFTER_ROW: [&str; 3] =
+    ["keep_last_owner('users')", "keep_last_owner('user_roles')", "record_status_change('ticket')"];
 
 /// The statement that fires a trigger of this event.
 fn fire(event: &str) -> &'static str {
@@ -251,7 +257,7 @@ fn trigger_on_a_table_of_another_shape_raises_and_never_crashes() {
             "BEFORE",
             "INSERT",
             "assign_document_number()",
-            &[("number", "text"), ("number", "bigint"), ("number", "int2")],
+            &[("number", "bytea"), ("number", "bigint"), ("number", "int2")],
         ),
         ("BEFORE", "INSERT", "assign_document_number()", &[("tenant_id", "text DEFAULT 'x'")]),
         ("BEFORE", "INSERT", "check_role_grant('role_permissions')", &[("tenant_id", "integer DEFAULT 1")]),
@@ -305,6 +311,14 @@ fn trigger_on_a_table_of_another_shape_raises_and_never_crashes() {
         "encrypt_pii_columns('tenant_id', 'number', 'customer', 'role_id', 'f', 'number', 'email', 'index')",
         "write_pii_view('scratch.t', 'tenant_id', 'id', '0', 'note')",
         "keep_append_only('argument')",
+        "check_status_transition()",
+        "check_status_transition('ticket', 'nowhere')",
+        "check_status_transition('ticket', 'number')",
+        "assign_document_number('number', '', 'perhaps')",
+        "keep_document_totals()",
+        "keep_document_totals('[]')",
+        "keep_document_totals('{\"document\": \"a.b\", \"lines\": \"c.d\", \"key\": \"x\", \"document_outputs\": {}}')",
+        "refresh_document_totals('{}')",
     ] {
         arena.expect(&mut failures, &[], &trigger("BEFORE", "UPDATE", "ROW", call), "UPDATE", None);
     }

@@ -216,10 +216,12 @@ fn prepared_statements_with_custom_plans() {
 fn views_show_own_rows_only() {
     let db = Database::new();
     let mut superuser = db.superuser();
-    // Sales need orders that are paid, and what is due needs a policy in force.
+    // Sales need orders that are paid, what is due needs a policy in force, and reconciliation a sum that is wrong.
     ok(superuser.batch_execute(
         "UPDATE restaurants.orders SET status = 'paid' WHERE order_type = 'takeout';
-         UPDATE gdpr.retention_policies SET is_active = true",
+         UPDATE gdpr.retention_policies SET is_active = true;
+         SET session_replication_role = replica; UPDATE shared.invoices SET paid_total = paid_total + 1;
+         RESET session_replication_role",
     ));
     let views = ok(superuser.query(
         "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'

@@ -15,6 +15,9 @@ fn tables_are_plural_nouns_in_snake_case() {
         &[
             ("rbac.role_hierarchy", "a relation between roles, named so in the domain's specification"),
             ("audit.change_log", "one log, named so in the design"),
+            ("shared.status_history", "one history, named so in the design"),
+            ("shared.outbox", "one outbox, named so in the design"),
+            ("shared.time_off", "has no plural"),
         ],
     );
 }
@@ -54,6 +57,8 @@ fn primary_keys_are_id_within_the_tenant() {
         &[
             ("shared.tenants", "is the tenant: its key is id alone"),
             ("rbac.permissions", "global, known by resource and action"),
+            ("shared.currencies", "global, known by their ISO code"),
+            ("shared.state_transitions", "global, known by document and both ends"),
             ("rbac.role_templates", "global, known by its code"),
             ("rbac.role_template_permissions", "a pair of the two above"),
             ("rbac.role_permissions", "a pure link: its columns are its identity"),
@@ -83,6 +88,7 @@ fn foreign_keys_are_named_after_what_they_reference() {
             ("restaurants.orders.server_id", "the document's own name for the user who serves"),
             ("shared.customers.merged_into_id", "the customer that remains after a merge, named in the specification"),
             ("rbac.role_template_permissions.role_template_code", "role templates are known by their code"),
+            ("shared.credit_note_taxes.invoice_tax_id", "one of several taxes is a tax"),
         ],
     );
 }
@@ -120,7 +126,7 @@ fn functions_begin_with_a_verb() {
                              WHERE d.objid = p.oid AND d.deptype = 'e' AND e.extname = 'thorbis_db'))
             AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                              WHERE d.objid = p.oid AND d.deptype = 'e' AND e.extname <> 'thorbis_db')
-            AND p.proname !~ ('^(add|adjust|allocate|allow|apply|assert|assign|audit|begin|bind|book|calculate|cancel|capture'
+            AND p.proname !~ ('^(activate|add|adjust|allocate|allow|apply|assert|assign|audit|authorize|begin|bind|book|calculate|cancel|capture'
                 || '|check|claim|close|complete|consume|convert|count|create|credit|decrypt|delete|earn|encrypt'
                 || '|erase|expire|explain|export|fail|find|finish|get|grant|has|import|install|invalidate|is|issue'
                 || '|keep|list|load|maintain|mask|migrate|open|parse|pay|post|protect|prove|publish|read|record'

@@ -11,8 +11,9 @@ WITH subject(position, title, names) AS (VALUES
     (6, 'Data protection, in the deployed schema gdpr', '{}'),
     (7, 'Audit, in the deployed schema audit', '{}'),
     (8, 'Audit: what the functions of schema audit call', '{calculate_change_digest,seal_audit,verify_audit,prove_audit,get_chain_status,list_record_changes,restore_record_preview,parse_denials,create_audit_partitions,apply_audit_retention}'),
-    (9, 'Trigger functions', '{}'),
-    (10, 'Other', '{}')
+    (9, 'Business engines: totals of orders and refunds, documents', '{calculate_order_total,calculate_refund,allowed_transitions,verify_totals}'),
+    (10, 'Trigger functions', '{}'),
+    (11, 'Other', '{}')
 ), members AS (
     SELECT d.objid AS oid
       FROM pg_extension e
@@ -20,10 +21,10 @@ WITH subject(position, title, names) AS (VALUES
      WHERE e.extname = 'thorbis_db' AND d.classid = 'pg_proc'::regclass
 ), functions AS (
     SELECT p.oid, n.nspname = 'thorbis' AS administration, p.proname::text AS name,
-           CASE WHEN p.prorettype = 'trigger'::regtype THEN 9
+           CASE WHEN p.prorettype = 'trigger'::regtype THEN 10
                 WHEN n.nspname = 'gdpr' THEN 6
                 WHEN n.nspname = 'audit' THEN 7
-                ELSE coalesce((SELECT s.position FROM subject s WHERE p.proname = ANY (s.names)), 10) END AS position,
+                ELSE coalesce((SELECT s.position FROM subject s WHERE p.proname = ANY (s.names)), 11) END AS position,
            CASE WHEN m.oid IS NULL OR n.nspname = 'thorbis' THEN n.nspname || '.' ELSE '' END || p.proname
                || '(' || pg_get_function_arguments(p.oid) || ')' || coalesce(' RETURNS ' || pg_get_function_result(p.oid), ', a procedure') AS signature,
            CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END
@@ -39,7 +40,7 @@ WITH subject(position, title, names) AS (VALUES
 SELECT format(E'\n## %s\n', s.title) || string_agg(
            format(E'\n### %s\n\n    %s\n\n%s.\n\n%s. EXECUTE: %s.', f.name, f.signature,
                   rtrim(obj_description(f.oid, 'pg_proc'), '.'), upper(left(f.kind, 1)) || substr(f.kind, 2),
-                  CASE WHEN s.position = 9 THEN 'checked when a trigger is created, not when it fires; ' ELSE '' END
+                  CASE WHEN s.position = 10 THEN 'checked when a trigger is created, not when it fires; ' ELSE '' END
                       || coalesce(f.callers, 'superusers only')),
            E'\n' ORDER BY f.administration, f.name COLLATE "C", f.signature COLLATE "C")
   FROM subject s JOIN functions f USING (position)

@@ -7,13 +7,15 @@ WITH purpose(position, title, remark, functions) AS (VALUES
         'data a row is; it is left out here.',
         '{audit_row_changes,audit_truncate,record_security_event}'::text[]),
     (2, 'Validation', 'They refuse what a CHECK, a key or a policy cannot express.',
-        '{keep_tenant_id,check_own_row_update,check_role_grant,keep_last_owner,keep_append_only}'),
+        '{keep_tenant_id,check_own_row_update,check_role_grant,keep_last_owner,keep_append_only,validate_vin,validate_gtin}'),
     (3, 'Personal data', 'They encrypt what is written, and destroy keys.', '{encrypt_pii_columns,encrypt_customer_pii,write_pii_view,delete_tenant_keys}'),
-    (4, 'Notification', 'None yet: events for other systems come in a later version, through an outbox table and not through '
-        'NOTIFY, whose payload every session can read.', '{}'),
-    (5, 'Maintenance', 'They keep columns and caches current.', '{set_updated_at_column,invalidate_permissions}'),
-    (6, 'Business rules', 'Document numbers so far. Status transitions, totals, stock and ledgers come in later versions.',
-        '{assign_document_number}'),
+    (4, 'Notification', 'They write events for other systems into `shared.outbox`, in the transaction that causes them. Not '
+        'NOTIFY, whose payload every session can read.', '{write_outbox_event}'),
+    (5, 'Maintenance', 'They keep columns and caches current.', '{set_updated_at_column,set_currency_defaults,invalidate_permissions}'),
+    (6, 'Business rules', 'Where the status of a document can go is in `shared.state_transitions`, how numbers look in '
+        '`shared.number_series`.',
+        '{check_status_transition,record_status_change,assign_document_number,keep_document_totals,refresh_document_totals,keep_issued,keep_lines_of_issued,apply_payment_allocation,apply_refund,check_cash_session,check_tax_jurisdiction,check_booking,check_time_off,check_no_overlap,'
+        'apply_stock_movement,apply_gift_card_activity,apply_loyalty_entry,apply_loyalty_lots,check_ledger_rows,keep_posted_count}'),
     (7, 'Other', NULL, '{}')
 ), triggers AS (
     SELECT p.oid AS function, p.proname::text AS name,

@@ -21,13 +21,6 @@ COMMENT ON FUNCTION check_own_row_update() IS
 REVOKE ALL ON FUNCTION check_own_row_update() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION check_own_row_update() TO thorbis_owner;
 
-CREATE FUNCTION assign_document_number() RETURNS trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'thorbis_assign_document_number';
-COMMENT ON FUNCTION assign_document_number() IS
-    'BEFORE INSERT row trigger: the next number of this table within the tenant, when none is given. Argument: the column';
-REVOKE ALL ON FUNCTION assign_document_number() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION assign_document_number() TO thorbis_owner;
-
 CREATE FUNCTION invalidate_permissions() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'thorbis_invalidate_permissions';
 COMMENT ON FUNCTION invalidate_permissions() IS

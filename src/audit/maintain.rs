@@ -2,8 +2,11 @@
 
 use crate::audit::error::AuditError;
 use crate::audit::{partitions, retention};
+use crate::billing::upkeep;
 use crate::deploy::engine;
 use crate::deploy::error::DeployError;
+use crate::ledgers::expire;
+use crate::outbox::cleanup;
 use crate::pg::error::{SqlError, required};
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::subtransaction::attempt;
@@ -27,8 +30,16 @@ type Task = fn(bool) -> Vec<Step>;
 
 /// Each returns what it did, or with `dry_run` what it would do. In this order, because locks are held until the
 /// transaction ends: what keeps more people waiting comes later.
-const TASKS: [(&str, Task); 3] =
-    [("seals", retention::seal_first), ("partitions", partitions::maintain), ("retention", retention::apply)];
+const TASKS: &[(&str, Task)] = &[
+    ("seals", retention::seal_first),
+    ("outbox", cleanup::outbox),
+    ("requests", cleanup::requests),
+    ("reservations", expire::reservations),
+    ("points", expire::lots),
+    ("invoices", upkeep::mark_overdue),
+    ("partitions", partitions::maintain),
+    ("retention", retention::apply),
+];
 
 /// Rows (task, object, action, count).
 #[pg_extern(sql = false)]
@@ -40,7 +51,7 @@ fn maintain(
     let _settings = begin("thorbis.maintain()", dry_run);
     let mut done = Vec::new();
     for (task, run) in TASKS {
-        done.extend(run(dry_run).into_iter().map(|step| (task.to_owned(), step.object, step.action, step.count)));
+        done.extend(run(dry_run).into_iter().map(|step| ((*task).to_owned(), step.object, step.action, step.count)));
     }
     TableIterator::new(done)
 }

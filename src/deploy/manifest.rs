@@ -56,7 +56,8 @@ pub const MODULES: &[Module] = &[
             15 "0015_loyalty",
             16 "0016_stock",
             17 "0017_bookings",
-            18 "0018_subscriptions"),
+            18 "0018_subscriptions",
+            19 "0019_stock_movements"),
         views: Some(sql_file!("shared", "views.sql")),
     },
     Module {

@@ -11,13 +11,14 @@ const LIBRARY: &str = "thorbis_db";
 const OWN_SETTINGS: [&str; 3] = ["thorbis.context_mode", "thorbis.tenant_claim", "thorbis.audit_retention"];
 
 /// Trigger functions that must fire for replicated rows too.
-const ALWAYS: [&str; 6] = [
+const ALWAYS: [&str; 7] = [
     "invalidate_permissions",
     "encrypt_pii_columns",
     "encrypt_customer_pii",
     "audit_row_changes",
     "audit_truncate",
     "record_security_event",
+    "check_no_overlap",
 ];
 
 /// Rows: the statements that were run, none when nothing was missing.

@@ -3,6 +3,9 @@
 //! The format is that of PostgreSQL's `utils/jsonb.h`, the same since 9.4. In-database tests hold it to the bytes of
 //! `to_jsonb` for every built-in type.
 
+pub mod read;
+pub mod write;
+
 /// An entry's type, and whether it holds an offset or a length.
 const IS_NUMERIC: u32 = 0x1000_0000;
 const IS_FALSE: u32 = 0x2000_0000;
@@ -69,13 +72,15 @@ pub fn object(fields: &[(&[u8], Value)]) -> Result<Vec<u8>, TooLarge> {
     put(&mut bytes, WORD, fields.len() as u32 | OBJECT);
     for (i, (key, _)) in fields.iter().enumerate() {
         bytes.extend_from_slice(key);
-        entry(&mut bytes, i, 0, key.len(), data)?;
+        let end = bytes.len() - data;
+        entry(&mut bytes, 2 * WORD + i * WORD, i, 0, key.len(), end)?;
     }
     for (i, (_, value)) in fields.iter().enumerate() {
         let before = bytes.len();
         let kind = append(&mut bytes, value);
-        let length = bytes.len() - before;
-        entry(&mut bytes, fields.len() + i, kind, length, data)?;
+        let (length, end) = (bytes.len() - before, bytes.len() - data);
+        let i = fields.len() + i;
+        entry(&mut bytes, 2 * WORD + i * WORD, i, kind, length, end)?;
     }
     Ok(bytes)
 }
@@ -88,14 +93,13 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + WORD).map_or(0, |word| u32::from_ne_bytes(word.try_into().expect("four bytes")))
 }
 
-/// Writes the entry of what was appended last.
-fn entry(bytes: &mut [u8], i: usize, kind: u32, length: usize, data: usize) -> Result<(), TooLarge> {
-    let end = bytes.len() - data;
+/// Writes entry `i` of a container, which stands at `at`, for a value of this length that ends at `end` of the data.
+fn entry(bytes: &mut [u8], at: usize, i: usize, kind: u32, length: usize, end: usize) -> Result<(), TooLarge> {
     if end > LENGTH as usize {
         return Err(TooLarge);
     }
     let what = if i.is_multiple_of(STRIDE) { end as u32 | HAS_OFFSET } else { length as u32 };
-    put(bytes, 2 * WORD + i * WORD, kind | what);
+    put(bytes, at, kind | what);
     Ok(())
 }
 
@@ -199,6 +203,32 @@ fn numeric_of(number: i64) -> ([u8; 12], usize) {
 pub fn is_special(numeric: &[u8]) -> bool {
     const SPECIAL: u16 = 0xc000;
     numeric.get(..2).is_some_and(|head| u16::from_ne_bytes([head[0], head[1]]) & SPECIAL == SPECIAL)
+}
+
+/// A JSON number's text as a stored numeric.
+#[cfg(test)]
+pub fn numeric(text: &str) -> Vec<u8> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let whole = format!("{}{whole}", "0".repeat(whole.len().next_multiple_of(4) - whole.len()));
+    let scale = fraction.len();
+    let fraction = format!("{fraction}{}", "0".repeat(scale.next_multiple_of(4) - scale));
+    let groups = |text: &str| {
+        text.as_bytes().chunks(4).map(|four| std::str::from_utf8(four).unwrap().parse().unwrap()).collect::<Vec<u16>>()
+    };
+    let mut all = [groups(&whole), groups(&fraction)].concat();
+    let mut weight = (whole.len() / 4) as i16 - 1;
+    while all.first() == Some(&0) {
+        all.remove(0);
+        weight -= 1;
+    }
+    while all.last() == Some(&0) {
+        all.pop();
+    }
+    // The long form.
+    let mut words = vec![if negative { 0x4000 } else { 0 } | scale as u16, weight as u16];
+    words.extend(all);
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 #[cfg(test)]

@@ -6,12 +6,17 @@
 mod assertions;
 pub mod audit;
 pub mod audit_log;
+pub mod billing;
+pub mod bills;
 mod catalog;
 mod cluster;
 mod database;
+pub mod desk;
 mod dump;
+pub mod events;
 mod findings;
 pub mod keyring;
+pub mod ledgers;
 pub mod listing;
 pub mod notes;
 pub mod people;

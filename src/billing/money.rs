@@ -1,0 +1,113 @@
+//! Requests of the functions of schema shared: text of a JSON object, amounts exactly as they were written.
+
+use crate::billing::books::Books;
+use crate::billing::error::BillingError;
+use crate::domain::cents;
+use crate::pg::error::SqlError;
+use crate::pg::fresh::Arg;
+use uuid::Uuid;
+
+/// The request of one call.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    pub books: Books,
+    pub json: Arg<'a>,
+}
+
+/// What one idempotency key was used for.
+pub enum Known {
+    /// The same request: what it made.
+    Same(Uuid),
+    New,
+}
+
+const TEXT: &str = "SELECT $2 ->> $3 WHERE $1 IS NOT NULL";
+const PARTS: &str = "
+SELECT p.part ->> $4, p.part ->> $5
+  FROM jsonb_array_elements(CASE jsonb_typeof($2 -> $3) WHEN 'array' THEN $2 -> $3 ELSE '[]' END) AS p (part)
+ WHERE $1 IS NOT NULL";
+
+impl Request<'_> {
+    pub fn text(&self, key: &str) -> Option<String> {
+        let mut value = None;
+        self.books.read(TEXT, &[self.json, Arg::Text(key)], |row| value = row.text(1));
+        value
+    }
+
+    /// A text that must be there and not be blank.
+    pub fn required(&self, key: &'static str) -> String {
+        let text = self.text(key).filter(|text| !text.trim().is_empty());
+        text.unwrap_or_else(|| BillingError::Invalid { what: key, problem: "it is missing" }.raise())
+    }
+
+    pub fn uuid(&self, key: &'static str) -> Option<Uuid> {
+        self.text(key).map(|text| parse_uuid(key, &text))
+    }
+
+    pub fn cents(&self, key: &'static str) -> Option<i64> {
+        self.text(key).map(|text| parse_cents(key, Some(&text)))
+    }
+
+    /// The pairs (`first`, `second`) of the objects in the array `key`.
+    pub fn parts(&self, key: &str, first: &str, second: &str) -> Vec<(Option<String>, Option<String>)> {
+        let mut parts = Vec::new();
+        let arguments = [self.json, Arg::Text(key), Arg::Text(first), Arg::Text(second)];
+        self.books.read(PARTS, &arguments, |row| parts.push((row.text(1), row.text(2))));
+        parts
+    }
+
+    /// What was allocated to which invoice, each once, in the order of their keys: that of the locks.
+    pub fn allocations(&self) -> Vec<(Uuid, i64)> {
+        let mut sums = std::collections::BTreeMap::new();
+        for (invoice, amount) in self.parts("allocations", "invoice_id", "amount") {
+            let invoice = parse_uuid("invoice_id", &invoice.unwrap_or_default());
+            *sums.entry(invoice).or_insert(0) += parse_cents("amount", amount.as_deref());
+        }
+        sums.into_iter().filter(|(_, amount)| *amount != 0).collect()
+    }
+
+    /// Looks up the idempotency key with a query that takes it and the request, and gives the key of the row and whether
+    /// the request is the same.
+    pub fn known(&self, query: &'static str) -> Known {
+        let key = self.required("idempotency_key");
+        let mut found = None;
+        self.books.read(query, &[self.json, Arg::Text(&key)], |row| found = row.uuid(1).zip(row.boolean(2)));
+        match found {
+            None => Known::New,
+            Some((id, true)) => Known::Same(id),
+            Some((_, false)) => BillingError::IdempotencyKey.raise(),
+        }
+    }
+}
+
+pub fn parse_uuid(what: &'static str, text: &str) -> Uuid {
+    Uuid::parse_str(text).unwrap_or_else(|_| BillingError::Invalid { what, problem: "it is no uuid" }.raise())
+}
+
+pub fn parse_cents(what: &'static str, text: Option<&str>) -> i64 {
+    let cents = text.and_then(cents::parse);
+    cents.unwrap_or_else(|| BillingError::Invalid { what, problem: "it is no amount with two decimals" }.raise())
+}
+
+const MINOR_UNIT: &str = "
+SELECT t.currency::text, c.minor_unit::bigint
+  FROM shared.tenants t LEFT JOIN shared.currencies c ON c.code = coalesce($2, t.currency::text)
+ WHERE t.id = $1";
+
+/// The currency, the tenant's unless given, and its decimal places; 22023 for one that is not known.
+pub fn currency(books: Books, given: Option<&str>) -> (String, i64) {
+    let mut found = None;
+    let asked = given.map_or(Arg::Value(pgrx::pg_sys::TEXTOID, None), Arg::Text);
+    books.read(MINOR_UNIT, &[asked], |row| found = Some((row.text(1), row.bigint(2))));
+    let Some((Some(own), Some(minor_unit))) = found else {
+        BillingError::Invalid { what: "currency", problem: "it is not known" }.raise()
+    };
+    (given.map_or(own, str::to_owned), minor_unit)
+}
+
+/// Raises unless the amount has no more places than the currency.
+pub fn check_places(what: &'static str, cents: i64, minor_unit: i64) {
+    if !cents::fits(cents, minor_unit) {
+        BillingError::Invalid { what, problem: "it has more decimals than the currency" }.raise();
+    }
+}
