@@ -191,11 +191,11 @@ fn concurrent_orders_of_one_tenant_get_different_numbers() {
             });
         }
     });
-    let (count, distinct, highest): (i64, i64, i32) = {
-        let sql = "SELECT count(*), count(DISTINCT order_number), max(order_number) FROM restaurants.orders WHERE tenant_id = $1";
+    let (count, distinct): (i64, i64) = {
+        let sql = "SELECT count(*), count(DISTINCT order_number) FROM restaurants.orders WHERE tenant_id = $1";
         let row = ok(db.superuser().query_one(sql, &[&A.id]));
-        (row.get(0), row.get(1), row.get(2))
+        (row.get(0), row.get(1))
     };
+    // Nobody waits for another's open transaction, so each may have left a gap: document_numbers_load.rs.
     assert_eq!((count, distinct), (before + 40, before + 40));
-    assert_eq!(i64::from(highest), count, "no gaps");
 }

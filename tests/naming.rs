@@ -139,6 +139,7 @@ fn functions_begin_with_a_verb() {
             ("doctor", "what the administrator types"),
             ("version", "as PostgreSQL's own"),
             ("who_can", "a question"),
+            ("allowed_transitions", "what it lists, for user interfaces"),
             ("pii_blind_index", "what it returns: it stands in conditions"),
             ("keyring_status", "what the administrator types"),
             ("residue_scan", "what the administrator types"),

@@ -60,7 +60,7 @@ fn post(caller: &Caller, lines: pg_sys::Datum) -> String {
     if caller.first(CHECK_LINES, &[lines], |row| row.boolean(1)).flatten() != Some(false) {
         LedgerError::Lines.raise();
     }
-    let mut balances: Vec<(Option<Uuid>, Option<Uuid>, Option<String>, bool)> = Vec::new();
+    let mut balances = Vec::new();
     fresh::write_returning(caller.owner(), BALANCES_OF_LINES, &[tenant, lines], |row| {
         balances.push((row.uuid(1), row.uuid(2), row.text(3), row.boolean(4) == Some(true)));
     });

@@ -1,3 +1,5 @@
+DROP VIEW IF EXISTS shared.v_accounts_receivable_aging;
+
 DROP FUNCTION shared.void_invoice(uuid, text);
 
 DROP FUNCTION shared.issue_invoice(uuid);

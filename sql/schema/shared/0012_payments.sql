@@ -48,10 +48,12 @@ CREATE TABLE shared.payments (
     CONSTRAINT payments_amount_check CHECK (amount >= 0 AND tip_amount >= 0 AND amount + tip_amount > 0),
     CONSTRAINT payments_change_amount_check CHECK (change_amount >= 0 AND (method = 'cash' OR change_amount = 0)
         AND change_amount = coalesce(tendered_amount - amount - tip_amount, 0)),
-    CONSTRAINT payments_allocated_total_check CHECK (allocated_total BETWEEN 0 AND amount - refunded_amount
+    CONSTRAINT payments_allocated_total_check CHECK (
+        allocated_total >= 0 AND allocated_total <= amount - refunded_amount
         AND (allocated_total = 0 OR captured_at IS NOT NULL)),
     CONSTRAINT payments_refunded_amount_check CHECK (refunded_amount BETWEEN 0 AND amount),
-    CONSTRAINT payments_refunded_tip_check CHECK (refunded_tip BETWEEN 0 AND tip_amount
+    CONSTRAINT payments_refunded_tip_check CHECK (
+        refunded_tip >= 0 AND refunded_tip <= tip_amount
         AND (refunded_amount + refunded_tip = 0 OR captured_at IS NOT NULL)),
     CONSTRAINT payments_captured_at_check CHECK (
         (status IN ('captured', 'partially_refunded', 'refunded')) = (captured_at IS NOT NULL)),

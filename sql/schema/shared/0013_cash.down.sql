@@ -1,3 +1,5 @@
+DROP VIEW IF EXISTS shared.v_payment_reconciliation;
+
 DROP FUNCTION shared.close_cash_session(uuid, numeric, text);
 
 DROP FUNCTION shared.record_cash_movement(uuid, text, numeric, text, text);

@@ -117,7 +117,9 @@ CREATE TABLE shared.cash_movements (
     CONSTRAINT cash_movements_created_by_fkey
         FOREIGN KEY (tenant_id, created_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT cash_movements_idempotency_key_unique UNIQUE (tenant_id, idempotency_key),
-    CONSTRAINT cash_movements_idempotency_key_check CHECK (length(idempotency_key) BETWEEN 1 AND 200 AND (idempotency_key IS NULL) = (request_hash IS NULL)),
+    CONSTRAINT cash_movements_idempotency_key_check CHECK (
+        length(idempotency_key) >= 1 AND length(idempotency_key) <= 200
+        AND (idempotency_key IS NULL) = (request_hash IS NULL)),
     CONSTRAINT cash_movements_kind_check CHECK (kind IN ('sale', 'refund', 'pay_in', 'pay_out', 'drop')),
     CONSTRAINT cash_movements_amount_check CHECK (amount <> 0 AND (amount > 0) = (kind IN ('sale', 'pay_in'))),
     CONSTRAINT cash_movements_payment_id_check CHECK ((kind = 'sale') = (payment_id IS NOT NULL) AND (kind = 'refund') = (refund_id IS NOT NULL)),

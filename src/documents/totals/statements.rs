@@ -136,7 +136,7 @@ impl Table {
     }
 
     /// What the result has under `key`, as a value of the column. A column that is not there is PostgreSQL's to report.
-    fn from_result(&self, result: &str, key: &str, column: &str) -> String {
+    fn value_for(&self, result: &str, key: &str, column: &str) -> String {
         match self.types.get(column).map_or("text", String::as_str) {
             "jsonb" => format!("({result} -> {})", quote_literal(key)),
             of => format!("({result} ->> {})::{of}", quote_literal(key)),
@@ -212,7 +212,7 @@ impl Text<'_> {
     fn outputs(&self, result: &str, digest: &str) -> Vec<(String, String)> {
         let amounts = self.spec.document_outputs.iter();
         let mut outputs: Vec<(String, String)> =
-            amounts.map(|(name, key)| (name.clone(), self.document.from_result(result, key, name))).collect();
+            amounts.map(|(name, key)| (name.clone(), self.document.value_for(result, key, name))).collect();
         outputs.extend(self.spec.version.iter().map(|name| {
             let of = self.document.types.get(name).map_or("text", String::as_str);
             (name.clone(), format!("{}::{of}", quote_literal(VERSION)))
@@ -237,7 +237,7 @@ impl Text<'_> {
 
     fn line_outputs(&self) -> Vec<(String, String)> {
         let outputs = self.spec.line_outputs.iter();
-        outputs.map(|(name, key)| (quote_identifier(name), self.lines.from_result("o.line", key, name))).collect()
+        outputs.map(|(name, key)| (quote_identifier(name), self.lines.value_for("o.line", key, name))).collect()
     }
 
     fn write_lines(&self) -> Option<String> {
@@ -284,7 +284,7 @@ impl Text<'_> {
         };
         let amounts = self.spec.document_outputs.iter();
         let of_document: Vec<String> =
-            amounts.map(|(name, key)| row("d", name, &self.document.from_result("$3::jsonb", key, name))).collect();
+            amounts.map(|(name, key)| row("d", name, &self.document.value_for("$3::jsonb", key, name))).collect();
         let mut query = format!(
             "SELECT NULL::uuid, v.name::text, v.stored, v.expected
                FROM {} d, LATERAL (VALUES {}) v(name, stored, expected, differ)
@@ -293,7 +293,7 @@ impl Text<'_> {
             of_document.join(", ")
         );
         let of_lines: Vec<String> = (self.spec.line_outputs.iter())
-            .map(|(name, key)| row("l", name, &self.lines.from_result("o.line", key, name)))
+            .map(|(name, key)| row("l", name, &self.lines.value_for("o.line", key, name)))
             .collect();
         if !of_lines.is_empty() {
             query.push_str(&format!(
