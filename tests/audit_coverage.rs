@@ -19,10 +19,11 @@ fn unlogged(client: &mut Client) -> Vec<String> {
          WHERE ARRAY['audit_row_changes A', 'audit_truncate A'] IS DISTINCT FROM
                (SELECT array_agg(p.proname || ' ' || t.tgenabled::text ORDER BY 1) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
                  WHERE t.tgrelid = tree.oid AND p.proname ~ '^audit_')
-           AND tree.root <> ALL ('{audit.change_log,shared.number_counters}'::regclass[])
-           -- What follows from the movements of ledgers, which are logged.
-           AND tree.root <> ALL ('{shared.ledger_requests,shared.stock_balances,shared.loyalty_accounts,shared.loyalty_lots,
-                                   shared.loyalty_lot_uses}'::regclass[])
+           AND tree.root <> 'audit.change_log'::regclass
+           -- What follows from other rows, which are logged: counters, balances, ends of chains, events; and answers to requests.
+           AND tree.root <> ALL ('{shared.number_counters,shared.ledger_requests,shared.stock_balances,shared.loyalty_accounts,
+                                   shared.loyalty_lots,shared.loyalty_lot_uses,shared.hash_chains,shared.outbox,
+                                   shared.idempotency_keys}'::regclass[])
          ORDER BY 1";
     ok(client.query(sql, &[])).iter().map(|row| row.get(0)).collect()
 }

@@ -71,7 +71,7 @@ fn many_numbers_in_one_transaction_take_no_locks() {
     ok(open.execute("INSERT INTO desk.notes SELECT FROM generate_series(1, 5000)", &[]));
     let held: i64 = one(&mut open, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", &[]);
     assert_eq!(held, 0);
-    ok(app.execute(&format!("SET lock_timeout = '1s'"), &[]));
+    ok(app.execute("SET lock_timeout = '1s'", &[]));
     let apart = ok(note(&mut app));
     ok(open.batch_execute("COMMIT"));
     let numbers = numbers(&db, "notes");

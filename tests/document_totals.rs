@@ -275,14 +275,13 @@ fn misused_trigger_says_so() {
     ] {
         ok(job.batch_execute(&format!("CREATE TRIGGER a_misused {trigger}")));
         let sql = format!("INSERT INTO desk.bills (tenant_id) VALUES ('{}')", A.id);
-        let lines = format!(
-            "INSERT INTO desk.bill_lines (tenant_id, bill_id, unit_price) SELECT tenant_id, id, 1 FROM desk.bills"
-        );
+        let lines =
+            "INSERT INTO desk.bill_lines (tenant_id, bill_id, unit_price) SELECT tenant_id, id, 1 FROM desk.bills";
         let fired = if fire == "bills" {
             job.batch_execute(&sql)
         } else {
             ok(job.batch_execute(&sql));
-            job.batch_execute(&lines)
+            job.batch_execute(lines)
         };
         assert_sqlstate(fired, state);
         ok(job.batch_execute(

@@ -64,6 +64,25 @@ fn allocations_exceed_neither_the_invoice_nor_the_payment() {
 }
 
 #[test]
+fn allocation_that_is_repeated_with_its_key_counts_once() {
+    let db = Database::new();
+    let invoice = invoice_of(&db, "100.00");
+    let payment = as_owner(&db, &A, |tx| record(tx, "90.00", "k1", "[]"));
+    let allocate = |amount: &str, key: Option<&str>| {
+        let list = format!(r#"[{{"invoice_id": "{invoice}", "amount": "{amount}"}}]"#);
+        as_a(&db, |tx| tx.execute("SELECT shared.allocate_payment($1, $2::text::jsonb, $3)", &[&payment, &list, &key]))
+    };
+    for _ in 0..2 {
+        ok(allocate("30.00", Some("a1")));
+    }
+    assert_eq!(state(&mut db.superuser(), invoice), "partially_paid 30.00 0.00");
+    assert_sqlstate(allocate("31.00", Some("a1")), "22023");
+    ok(allocate("30.00", None));
+    assert_eq!(state(&mut db.superuser(), invoice), "partially_paid 60.00 0.00", "without a key each call counts");
+    assert_books_agree(&mut db.superuser());
+}
+
+#[test]
 fn only_captured_payments_pay_and_only_what_was_issued() {
     let db = Database::new();
     let invoice = invoice_of(&db, "10.00");
@@ -325,12 +344,11 @@ fn nothing_of_the_other_tenant_is_reached() {
     let payment: Uuid = one(&mut db.superuser(), "SELECT id FROM shared.payments WHERE tenant_id = $1", &[&B.id]);
     let own = as_owner(&db, &A, |tx| record(tx, "50.00", "k", "[]"));
     let missing = Uuid::new_v4();
-    for (a, b) in [(foreign, missing)] {
-        let said = [a, b].map(|id| assert_sqlstate(as_a(&db, |tx| pay(tx, id, "1.00", "l")), "P0002").to_string());
-        assert_eq!(said[0], said[1]);
-        let said = [a, b].map(|id| assert_sqlstate(allocate(&db, own, id, "1.00"), "P0002").to_string());
-        assert_eq!(said[0], said[1]);
-    }
+    let said =
+        [foreign, missing].map(|id| assert_sqlstate(as_a(&db, |tx| pay(tx, id, "1.00", "l")), "P0002").to_string());
+    assert_eq!(said[0], said[1]);
+    let said = [foreign, missing].map(|id| assert_sqlstate(allocate(&db, own, id, "1.00"), "P0002").to_string());
+    assert_eq!(said[0], said[1]);
     for function in ["capture_payment($1)", "void_payment($1)", "fail_payment($1)", "refund_payment($1, 1, 'x', 'x')"] {
         let sql = format!("SELECT shared.{function}");
         let said =

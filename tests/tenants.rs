@@ -2,7 +2,7 @@
 //! industry brings when it is installed later.
 
 use postgres::{Client, Error};
-use thorbis_tests::{A, Database, assert_sqlstate, in_context, ok, one};
+use thorbis_tests::{A, B, Database, assert_sqlstate, in_context, ok, one};
 use uuid::Uuid;
 
 const INDUSTRY: &str = "restaurants";
@@ -181,4 +181,34 @@ fn operators_make_tenants_and_nobody_else_does() {
         let added = db.connect_as(role).execute("SELECT thorbis.add_industry($1, 'restaurants')", &[&A.id]);
         assert_sqlstate(added, "42501");
     }
+}
+
+// --- their status
+
+#[test]
+fn status_of_a_tenant_is_the_platforms_to_change() {
+    let db = Database::new();
+    let mut operator = db.superuser();
+    let mut set =
+        |status: &str| operator.execute("UPDATE shared.tenants SET status = $1 WHERE id = $2", &[&status, &A.id]);
+    let error = assert_sqlstate(set("purged"), "23514");
+    assert_eq!(error.message(), "\"tenant\" cannot go from \"active\" to \"purged\"");
+    for status in ["suspended", "active", "closed", "purged"] {
+        ok(set(status));
+    }
+    let times = "SELECT suspended_at IS NOT NULL AND closed_at IS NOT NULL FROM shared.tenants WHERE id = $1";
+    assert!(one::<bool>(&mut operator, times, &[&A.id]));
+    let history =
+        "SELECT to_status FROM shared.status_history WHERE document = 'tenant' AND document_id = $1 ORDER BY at";
+    let steps: Vec<String> = ok(operator.query(history, &[&A.id])).iter().map(|row| row.get(0)).collect();
+    assert_eq!(steps, ["active", "suspended", "active", "closed", "purged"]);
+    let by_its_owner = in_context(&mut db.app(), B.id, B.owner, |tx| {
+        tx.execute("UPDATE shared.tenants SET status = 'closed' WHERE id = $1", &[&B.id])
+    });
+    assert_sqlstate(by_its_owner, "42501");
+    let possible = ok(in_context(&mut db.app(), B.id, B.owner, |tx| {
+        tx.query("SELECT to_status, allowed FROM thorbis.allowed_transitions('tenant', $1)", &[&B.id])
+    }));
+    let possible: Vec<(String, bool)> = possible.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(possible, [("closed".to_owned(), false), ("suspended".to_owned(), false)]);
 }

@@ -5,7 +5,7 @@ CREATE FUNCTION thorbis.maintain(dry_run boolean DEFAULT false,
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'maintain_wrapper';
 COMMENT ON FUNCTION thorbis.maintain(boolean) IS
-    'For a scheduled job, once a day: makes the partitions of audit.change_log a year ahead, moves rows out of its default partition, drops what is older than thorbis.audit_retention. Returns what was done; dry_run only says what would be. Never blocks writers for long: what is locked by others is left for the next time. Superuser or thorbis_platform';
+    'For a scheduled job, once a day: makes the partitions of audit.change_log a year ahead, moves rows out of its default partition, drops what is older than thorbis.audit_retention; deletes old events of the outbox and expired idempotency keys, ends expired reservations and points, marks invoices overdue. Returns what was done; dry_run only says what would be. Never blocks writers for long: what is locked by others is left for the next time. Superuser or thorbis_platform';
 REVOKE ALL ON FUNCTION thorbis.maintain(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.maintain(boolean) TO thorbis_platform;
 

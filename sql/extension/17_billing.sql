@@ -105,12 +105,12 @@ COMMENT ON FUNCTION thorbis.fail_payment(uuid) IS 'What shared.fail_payment() ca
 REVOKE ALL ON FUNCTION thorbis.fail_payment(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.fail_payment(uuid) TO thorbis_app, thorbis_platform;
 
-CREATE FUNCTION thorbis.allocate_payment(payment_id uuid, allocations jsonb) RETURNS void
+CREATE FUNCTION thorbis.allocate_payment(payment_id uuid, allocations jsonb, idempotency_key text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'thorbis_allocate_payment';
-COMMENT ON FUNCTION thorbis.allocate_payment(uuid, jsonb) IS 'What shared.allocate_payment() calls';
-REVOKE ALL ON FUNCTION thorbis.allocate_payment(uuid, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION thorbis.allocate_payment(uuid, jsonb) TO thorbis_app, thorbis_platform;
+COMMENT ON FUNCTION thorbis.allocate_payment(uuid, jsonb, text) IS 'What shared.allocate_payment() calls';
+REVOKE ALL ON FUNCTION thorbis.allocate_payment(uuid, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION thorbis.allocate_payment(uuid, jsonb, text) TO thorbis_app, thorbis_platform;
 
 CREATE FUNCTION thorbis.refund_payment(request jsonb) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

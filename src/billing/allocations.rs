@@ -8,9 +8,10 @@ use crate::billing::books::{Books, uuid_argument};
 use crate::billing::error::BillingError;
 use crate::billing::issue::SETTLE;
 use crate::billing::money::{Request, parse_cents};
+use crate::ledgers::request::Caller;
 use crate::pg::error::SqlError;
 use crate::pg::fresh::Arg;
-use crate::pg::function::{argument, guarded, written};
+use crate::pg::function::{argument, guarded, with_text, written};
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::trigger::{Firing, Trigger};
 use crate::v1_function;
@@ -157,25 +158,34 @@ pub fn insert(books: Books, payment: Uuid, invoice: Uuid, amount: i64, refund: O
 const WRAP: &str = "SELECT jsonb_build_object('allocations', $2) WHERE $1 IS NOT NULL";
 
 v1_function!(
-    /// `thorbis.allocate_payment(uuid, jsonb) -> void`
+    /// `thorbis.allocate_payment(uuid, jsonb, text) -> void`
     thorbis_allocate_payment, pg_finfo_thorbis_allocate_payment, |fcinfo| {
     guarded(|| {
-        // SAFETY: the SQL declaration has a uuid and a jsonb argument.
+        // SAFETY: the SQL declaration has these three arguments.
         let (payment, given) = unsafe { (uuid_argument(fcinfo, 0, "payment"), argument(fcinfo, 1)) };
+        // SAFETY: as above, and this one is a text.
+        let key = unsafe { argument(fcinfo, 2).map(|key| with_text(key, str::to_owned)) };
         require("payments", "record");
-        let books = Books::of_caller();
-        let given = Arg::Value(pg_sys::JSONBOID, given);
-        let json = Arg::Value(pg_sys::JSONBOID, books.jsonb(WRAP, &[given]));
-        let allocations = Request { books, json }.allocations();
-        lock_invoices(books, allocations.iter().map(|(invoice, _)| *invoice));
-        lock_payment(books, payment);
-        // What is taken away first makes room for what is added.
-        for (invoice, amount) in allocations.iter().filter(|(_, amount)| *amount < 0) {
-            insert(books, payment, *invoice, *amount, None);
-        }
-        for (invoice, amount) in allocations.iter().filter(|(_, amount)| *amount > 0) {
-            insert(books, payment, *invoice, *amount, None);
-        }
+        // SAFETY: as above.
+        let request = given.map(|given| unsafe { written(given, pg_sys::JSONBOID) }).unwrap_or_default();
+        Caller::anybody().once(key.as_deref(), &format!("allocate_payment {payment} {request}"), || {
+            allocate(Books::of_caller(), payment, given);
+            "{}".into()
+        });
         pg_sys::Datum::from(0)
     })
 });
+
+fn allocate(books: Books, payment: Uuid, given: Option<pg_sys::Datum>) {
+    let json = Arg::Value(pg_sys::JSONBOID, books.jsonb(WRAP, &[Arg::Value(pg_sys::JSONBOID, given)]));
+    let allocations = Request { books, json }.allocations();
+    lock_invoices(books, allocations.iter().map(|(invoice, _)| *invoice));
+    lock_payment(books, payment);
+    // What is taken away first makes room for what is added.
+    for (invoice, amount) in allocations.iter().filter(|(_, amount)| *amount < 0) {
+        insert(books, payment, *invoice, *amount, None);
+    }
+    for (invoice, amount) in allocations.iter().filter(|(_, amount)| *amount > 0) {
+        insert(books, payment, *invoice, *amount, None);
+    }
+}

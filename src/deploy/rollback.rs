@@ -8,7 +8,13 @@ use crate::pg::sql::{self, column, query_one};
 use pgrx::prelude::*;
 
 /// Look-up tables that migrations fill.
-const SEEDED: [&str; 3] = ["rbac.permissions", "rbac.role_templates", "rbac.role_template_permissions"];
+const SEEDED: [&str; 5] = [
+    "rbac.permissions",
+    "rbac.role_templates",
+    "rbac.role_template_permissions",
+    "shared.currencies",
+    "shared.state_transitions",
+];
 
 /// Takes a module back to an earlier version, 0 for none. Rows: the files run, or with `dry_run` their statements.
 /// Refuses while other modules need it, and while tables it would drop hold rows, unless told to discard them.

@@ -8,7 +8,7 @@ use crate::documents::guard::{self, Image};
 use crate::documents::transitions::{Transition, Transitions};
 use crate::pg::error::{SqlError, required};
 use crate::pg::identity;
-use crate::pg::sql::{column, jsonb, query, query_one};
+use crate::pg::sql::{column, exists, jsonb, query, query_one};
 use crate::protect::table::{as_owner, qualified_name};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -77,12 +77,20 @@ fn find(table: pg_sys::Oid, status_column: String, id: pgrx::Uuid) -> Option<Fou
     if tenant.is_none() && !identity::operates_all_tenants() {
         return None;
     }
+    let tenant_column = tenant_column(table);
     let sql = format!(
-        "SELECT d.tenant_id, coalesce(d.{status}, '') FROM {name} d WHERE d.id = $1 AND ($2 IS NULL OR d.tenant_id = $2)"
+        "SELECT d.{tenant_column}, coalesce(d.{status}, '') FROM {name} d
+          WHERE d.id = $1 AND ($2 IS NULL OR d.{tenant_column} = $2)"
     );
     let (tenant, status) =
         query_one(&sql, &[id.into(), tenant.into()], |row| (column(row, 1), column::<String>(row, 2)))?;
     Some(Found { table, name, status_column, tenant, id, status })
+}
+
+/// The table of the tenants themselves has no other than its key.
+fn tenant_column(table: pg_sys::Oid) -> &'static str {
+    let found = "SELECT 1 FROM pg_attribute WHERE attrelid = $1 AND attname = 'tenant_id' AND NOT attisdropped";
+    if exists(found, &[table.into()]) { "tenant_id" } else { "id" }
 }
 
 /// Why the caller cannot make this transition; None when they can.
@@ -97,7 +105,11 @@ fn objection(found: &Found, transition: &Transition) -> Option<String> {
     let guard = transition.guard.as_ref()?;
     let key: [DatumWithOid; 2] = [found.tenant.into(), found.id.into()];
     let row = as_owner(found.table, || {
-        let sql = format!("SELECT to_jsonb(d) FROM {} d WHERE d.tenant_id = $1 AND d.id = $2", found.name);
+        let sql = format!(
+            "SELECT to_jsonb(d) FROM {} d WHERE d.{} = $1 AND d.id = $2",
+            found.name,
+            tenant_column(found.table)
+        );
         jsonb(&sql, &key)
     });
     // SAFETY: a jsonb, made by the query above.

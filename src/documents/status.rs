@@ -161,9 +161,8 @@ impl Change {
 
     fn record(self, trigger: &Trigger) {
         let row = trigger.new_row();
-        trigger.required_column("tenant_id", ColumnType::Uuid);
         trigger.required_column("id", ColumnType::Uuid);
-        let (Some(tenant), Some(id)) = (trigger.uuid(row, "tenant_id"), trigger.uuid(row, "id")) else { return };
+        let (Some(tenant), Some(id)) = (trigger.tenant(row), trigger.uuid(row, "id")) else { return };
         let found = invalidation::named("shared", "status_history");
         let Some(Relation { owner, .. }) = found else { StatusError::NotInstalled.raise() };
         let context = current::get();
@@ -196,7 +195,7 @@ pub fn is_trusted(trigger: &Trigger) -> bool {
 
 /// A row that the caller tries to write for another tenant.
 pub fn is_foreign(trigger: &Trigger) -> bool {
-    let tenant = trigger.uuid(trigger.new_row(), "tenant_id");
+    let tenant = trigger.tenant(trigger.new_row());
     tenant.is_some() && current::get().tenant != tenant && !is_trusted(trigger) && !identity::operates_all_tenants()
 }
 

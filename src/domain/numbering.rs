@@ -59,7 +59,7 @@ pub fn written(before: &str, number: i64, digits: usize) -> String {
 }
 
 /// Numbers of one block.
-pub const BLOCK_SIZE: i64 = 64;
+pub const BLOCK_SIZE: i64 = 16;
 
 /// The block that a number, from 1 on, is in. Blocks count from 1, too.
 pub fn block_of(number: i64) -> i64 {

@@ -337,6 +337,14 @@ impl<'a> Trigger<'a> {
         Some(unsafe { crate::pg::uuid::from_datum(datum) })
     }
 
+    /// The tenant a row belongs to: `tenant_id`, and in the table of the tenants themselves `id`.
+    pub fn tenant(&self, row: TriggerRow) -> Option<Uuid> {
+        let column = self.column("tenant_id", ColumnType::Uuid);
+        let datum = self.value(row, column.unwrap_or_else(|| self.required_column("id", ColumnType::Uuid)))?;
+        // SAFETY: the column was checked to be a uuid.
+        Some(unsafe { crate::pg::uuid::from_datum(datum) })
+    }
+
     /// A text column by name; None when it is NULL or missing.
     pub fn text(&self, row: TriggerRow, column: &str) -> Option<String> {
         let datum = self.value(row, self.column(column, ColumnType::Text)?)?;

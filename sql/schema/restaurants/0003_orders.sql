@@ -85,7 +85,7 @@ CREATE INDEX idx_orders_updated_by ON restaurants.orders (tenant_id, updated_by)
 
 CREATE TRIGGER insert_orders_number
     BEFORE INSERT ON restaurants.orders
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.assign_document_number('order_number');
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.assign_document_number('order_number', 'restaurants.orders');
 
 CREATE TRIGGER write_orders_status
     BEFORE INSERT OR UPDATE ON restaurants.orders
@@ -94,6 +94,17 @@ CREATE TRIGGER write_orders_status
 CREATE TRIGGER write_orders_status_history
     AFTER INSERT OR UPDATE ON restaurants.orders
     FOR EACH ROW EXECUTE FUNCTION @extschema@.record_status_change('restaurants.order');
+
+CREATE TRIGGER insert_orders_event
+    AFTER INSERT ON restaurants.orders
+    FOR EACH ROW EXECUTE FUNCTION
+        @extschema@.write_outbox_event('restaurants.order', 'order_number', 'status', 'order_type', 'location_id');
+
+CREATE TRIGGER update_orders_event
+    AFTER UPDATE ON restaurants.orders
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status)
+    EXECUTE FUNCTION
+        @extschema@.write_outbox_event('restaurants.order', 'order_number', 'status', 'order_type', 'location_id');
 
 CREATE FUNCTION restaurants.check_early_payment(old jsonb, new jsonb) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -76,3 +76,23 @@ SELECT thorbis.protect('shared.status_history', 'status_history', '{
     "pii": [{"column": "reason", "method": "clear"}],
     "not_personal": ["document", "from_status", "to_status"]
 }');
+
+-- The tenants themselves: nobody but the platform, which acts for no user, changes their status.
+CREATE TRIGGER write_tenants_status
+    BEFORE INSERT OR UPDATE ON shared.tenants
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_status_transition('tenant');
+
+CREATE TRIGGER write_tenants_status_history
+    AFTER INSERT OR UPDATE ON shared.tenants
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.record_status_change('tenant');
+
+INSERT INTO shared.state_transitions (document, from_status, to_status, sets_column) VALUES
+    ('tenant', '', 'trial', NULL),
+    ('tenant', '', 'active', NULL),
+    ('tenant', 'trial', 'active', NULL),
+    ('tenant', 'active', 'suspended', 'suspended_at'),
+    ('tenant', 'suspended', 'active', NULL),
+    ('tenant', 'trial', 'closed', 'closed_at'),
+    ('tenant', 'active', 'closed', 'closed_at'),
+    ('tenant', 'suspended', 'closed', 'closed_at'),
+    ('tenant', 'closed', 'purged', NULL);

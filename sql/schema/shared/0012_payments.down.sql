@@ -1,6 +1,6 @@
 DROP FUNCTION shared.refund_payment(uuid, numeric, text, text, numeric, text, uuid);
 
-DROP FUNCTION shared.allocate_payment(uuid, jsonb);
+DROP FUNCTION shared.allocate_payment(uuid, jsonb, text);
 
 DROP FUNCTION shared.fail_payment(uuid);
 

@@ -329,16 +329,17 @@ COMMENT ON FUNCTION shared.fail_payment(uuid) IS
 REVOKE ALL ON FUNCTION shared.fail_payment(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shared.fail_payment(uuid) TO thorbis_app, thorbis_platform;
 
-CREATE FUNCTION shared.allocate_payment(payment_id uuid, allocations jsonb) RETURNS void
+CREATE FUNCTION shared.allocate_payment(payment_id uuid, allocations jsonb, idempotency_key text DEFAULT NULL)
+    RETURNS void
     LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS $function$
-SELECT thorbis.allocate_payment(payment_id, allocations)
+SELECT thorbis.allocate_payment(payment_id, allocations, idempotency_key)
 $function$;
 
-COMMENT ON FUNCTION shared.allocate_payment(uuid, jsonb) IS
-    'Says what a captured payment pays: [{"invoice_id", "amount"}]. An amount below zero takes it away again. Never more than is owed, never more than was captured and not paid back (23514). Needs payments:record';
-REVOKE ALL ON FUNCTION shared.allocate_payment(uuid, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION shared.allocate_payment(uuid, jsonb) TO thorbis_app, thorbis_platform;
+COMMENT ON FUNCTION shared.allocate_payment(uuid, jsonb, text) IS
+    'Says what a captured payment pays: [{"invoice_id", "amount"}]. An amount below zero takes it away again. Never more than is owed, never more than was captured and not paid back (23514). Repeated with the same idempotency_key it does nothing. Needs payments:record';
+REVOKE ALL ON FUNCTION shared.allocate_payment(uuid, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION shared.allocate_payment(uuid, jsonb, text) TO thorbis_app, thorbis_platform;
 
 CREATE FUNCTION shared.refund_payment(payment_id uuid, amount numeric, reason text, idempotency_key text, tip_amount numeric DEFAULT 0,
         processor_reference text DEFAULT NULL, cash_session_id uuid DEFAULT NULL) RETURNS uuid

@@ -137,7 +137,7 @@ CREATE TRIGGER insert_cash_movements_session
     BEFORE INSERT ON shared.cash_movements
     FOR EACH ROW EXECUTE FUNCTION @extschema@.check_cash_session();
 
-CREATE TRIGGER update_cash_movements_append_only
+CREATE TRIGGER write_cash_movements_freeze
     BEFORE UPDATE OR DELETE ON shared.cash_movements
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_issued('');
 

@@ -39,36 +39,42 @@ WITH stored AS (
             WHERE a.tenant_id = i.tenant_id AND a.invoice_id = i.id), 0) AS ledger
     FROM shared.invoices i
     UNION ALL
-    SELECT i.tenant_id, 'invoice', i.id, 'credited_total', i.credited_total,
+    SELECT i.tenant_id, 'invoice' AS document, i.id AS document_id, 'credited_total' AS measure,
+        i.credited_total AS stored,
         coalesce((SELECT sum(c.total) FROM shared.credit_notes c
-            WHERE c.tenant_id = i.tenant_id AND c.invoice_id = i.id), 0)
+            WHERE c.tenant_id = i.tenant_id AND c.invoice_id = i.id), 0) AS ledger
     FROM shared.invoices i
     UNION ALL
-    SELECT i.tenant_id, 'invoice', i.id, 'is settled', (i.status IN ('paid', 'credited'))::int,
-        (i.paid_total + i.credited_total >= i.total)::int
+    SELECT i.tenant_id, 'invoice' AS document, i.id AS document_id, 'is settled' AS measure,
+        (i.status IN ('paid', 'credited'))::int AS stored,
+        (i.paid_total + i.credited_total >= i.total)::int AS ledger
     FROM shared.invoices i
     WHERE i.status NOT IN ('draft', 'void')
     UNION ALL
-    SELECT p.tenant_id, 'payment', p.id, 'allocated_total', p.allocated_total,
+    SELECT p.tenant_id, 'payment' AS document, p.id AS document_id, 'allocated_total' AS measure,
+        p.allocated_total AS stored,
         coalesce((SELECT sum(a.amount) FROM shared.payment_allocations a
-            WHERE a.tenant_id = p.tenant_id AND a.payment_id = p.id), 0)
+            WHERE a.tenant_id = p.tenant_id AND a.payment_id = p.id), 0) AS ledger
     FROM shared.payments p
     UNION ALL
-    SELECT p.tenant_id, 'payment', p.id, 'refunded', p.refunded_amount + p.refunded_tip,
+    SELECT p.tenant_id, 'payment' AS document, p.id AS document_id, 'refunded' AS measure,
+        p.refunded_amount + p.refunded_tip AS stored,
         coalesce((SELECT sum(r.amount + r.tip_amount) FROM shared.refunds r
-            WHERE r.tenant_id = p.tenant_id AND r.payment_id = p.id), 0)
+            WHERE r.tenant_id = p.tenant_id AND r.payment_id = p.id), 0) AS ledger
     FROM shared.payments p
     UNION ALL
-    SELECT c.tenant_id, 'credit_note', c.id, 'net_total', c.net_total,
+    SELECT c.tenant_id, 'credit_note' AS document, c.id AS document_id, 'net_total' AS measure,
+        c.net_total AS stored,
         coalesce((SELECT sum(l.net) FROM shared.credit_note_lines l
-            WHERE l.tenant_id = c.tenant_id AND l.credit_note_id = c.id), 0)
+            WHERE l.tenant_id = c.tenant_id AND l.credit_note_id = c.id), 0) AS ledger
     FROM shared.credit_notes c
     UNION ALL
-    SELECT s.tenant_id, 'cash_session', s.id, 'expected_amount', s.expected_amount,
-        s.opening_amount + coalesce((SELECT sum(m.amount) FROM shared.cash_movements m
-            WHERE m.tenant_id = s.tenant_id AND m.cash_session_id = s.id), 0)
-    FROM shared.cash_sessions s
-    WHERE s.status = 'closed'
+    SELECT k.tenant_id, 'cash_session' AS document, k.id AS document_id, 'expected_amount' AS measure,
+        k.expected_amount AS stored,
+        k.opening_amount + coalesce((SELECT sum(m.amount) FROM shared.cash_movements m
+            WHERE m.tenant_id = k.tenant_id AND m.cash_session_id = k.id), 0) AS ledger
+    FROM shared.cash_sessions k
+    WHERE k.status = 'closed'
 )
 SELECT s.tenant_id, s.document, s.document_id, s.measure, s.stored, s.ledger
 FROM stored s
@@ -92,7 +98,8 @@ WITH taxed AS (
         JOIN shared.invoices i ON i.tenant_id = t.tenant_id AND i.id = t.invoice_id
     WHERE i.status <> 'void'
     UNION ALL
-    SELECT ct.tenant_id, c.issued_at, c.currency, t.jurisdiction_code, t.code, t.category, -ct.taxable_amount, -ct.amount
+    SELECT ct.tenant_id, c.issued_at, c.currency, t.jurisdiction_code, t.code, t.category, -ct.taxable_amount AS taxable_amount,
+        -ct.amount AS amount
     FROM shared.credit_note_taxes ct
         JOIN shared.credit_notes c ON c.tenant_id = ct.tenant_id AND c.id = ct.credit_note_id
         JOIN shared.invoice_taxes t ON t.tenant_id = ct.tenant_id AND t.id = ct.invoice_tax_id
