@@ -241,7 +241,7 @@ fn jobs_without_a_user_are_held_to_it_too() {
 #[test]
 fn constraint_holds_without_the_trigger_and_hides_the_other_booking() {
     let db = Database::new();
-    ok(db.superuser().batch_execute("DROP TRIGGER write_bookings_schedule ON shared.bookings"));
+    ok(db.superuser().batch_execute("DROP TRIGGER write_bookings_time ON shared.bookings"));
     let mut app = db.app();
     ok(try_book(&mut app, "10:00-11:00", "notes = 'Mrs. Jones'"));
     let error = assert_sqlstate(try_book(&mut app, "10:30-11:30", ""), "23P01");

@@ -102,7 +102,7 @@ fn each_slot_is_given_once_under_serializable() {
 #[test]
 fn each_slot_is_given_once_without_the_trigger() {
     let db = Database::new();
-    ok(db.superuser().batch_execute("DROP TRIGGER write_bookings_schedule ON shared.bookings"));
+    ok(db.superuser().batch_execute("DROP TRIGGER write_bookings_time ON shared.bookings"));
     each_slot_is_given_once(&db, "READ COMMITTED", &["40P01"]);
 }
 
@@ -113,7 +113,7 @@ fn each_slot_is_given_once_without_btree_gist() {
         let db = Database::new();
         let mut superuser = db.superuser();
         ok(superuser.batch_execute(
-            "DROP TRIGGER write_bookings_schedule ON shared.bookings; DROP EXTENSION btree_gist CASCADE;
+            "DROP TRIGGER write_bookings_time ON shared.bookings; DROP EXTENSION btree_gist CASCADE;
              SELECT thorbis.add_exclusion('shared.bookings', 'bookings_bookable_resource_id_occupied_excl',
                  '{bookable_resource_id}', 'occupied', 'is_live')",
         ));

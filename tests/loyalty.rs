@@ -4,7 +4,8 @@ use postgres::Error;
 use serde_json::Value;
 use std::sync::atomic::{AtomicI64, Ordering};
 use thorbis_tests::ledgers::{
-    ACCOUNT, EARNED, PROGRAM, SPENT, assert_books_are_right, call, id, of, permit_employee, rows,
+    ACCOUNT, EARNED, PROGRAM, SPENT, assert_books_are_right, assert_sees_nothing, call, id, of, permit_employee,
+    permit_employee_without_reading, rows,
 };
 use thorbis_tests::{
     A, B, Database, assert_sqlstate, assert_sqlstate_in, describe, in_context, ok, one, set_local, sqlstate,
@@ -146,9 +147,8 @@ fn what_was_spent_comes_back_once() {
 }
 
 #[test]
-fn entries_written_directly_are_as_safe() {
+fn entries_are_written_by_the_functions_alone() {
     let db = Database::new();
-    let attempt = |sql: &str| in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(sql, &[]));
     let insert = |columns: &str, values: &str| {
         format!(
             "INSERT INTO shared.loyalty_entries (loyalty_account_id, balance_after, {columns})
@@ -156,6 +156,24 @@ fn entries_written_directly_are_as_safe() {
             of(&A, ACCOUNT)
         )
     };
+    for sql in [
+        insert("type, points", "'ACCUMULATE', 5").as_str(),
+        "UPDATE shared.loyalty_accounts SET points_balance = 1000",
+        "INSERT INTO shared.loyalty_accounts (loyalty_program_id, customer_id, points_balance) SELECT loyalty_program_id, customer_id, 9 FROM shared.loyalty_accounts",
+        "UPDATE shared.loyalty_lots SET points_remaining = points, expires_at = NULL",
+        "DELETE FROM shared.loyalty_lot_uses",
+        "UPDATE shared.loyalty_entries SET points = 1",
+        "DELETE FROM shared.loyalty_entries",
+        "TRUNCATE shared.loyalty_entries CASCADE",
+    ] {
+        assert_sqlstate(in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(sql, &[])), "42501");
+        let mut platform = db.superuser();
+        ok(platform.batch_execute(&format!("SET ROLE thorbis_platform; SET app.current_tenant_id = '{}'", A.id)));
+        assert_sqlstate(platform.execute(sql, &[]), "42501");
+    }
+    // A superuser who imports meets the triggers.
+    let mut superuser = db.superuser();
+    ok(superuser.batch_execute(&format!("SET app.current_tenant_id = '{}'", A.id)));
     let entry = of(&A, EARNED);
     for (columns, values, expected) in [
         ("type, points", "'REDEEM', -71".to_owned(), "23514"),
@@ -168,22 +186,37 @@ fn entries_written_directly_are_as_safe() {
         ("type, points", "'WISH', 5".into(), "42501"),
         ("type, points", "'ACCUMULATE', NULL".into(), "23502"),
     ] {
-        assert_sqlstate(attempt(&insert(columns, &values)), expected);
+        assert_sqlstate(superuser.execute(&insert(columns, &values), &[]), expected);
     }
-    ok(attempt(&insert("type, points", "'REDEEM', -60")));
-    ok(attempt(&insert("type, points", "'ACCUMULATE', 5")));
+    ok(superuser.execute(&insert("type, points", "'REDEEM', -60"), &[]));
+    ok(superuser.execute(&insert("type, points", "'ACCUMULATE', 5"), &[]));
     assert_eq!((points(&db), lots(&db)), (15, vec![10, 5]));
-    for sql in [
-        "UPDATE shared.loyalty_accounts SET points_balance = 1000",
-        "INSERT INTO shared.loyalty_accounts (loyalty_program_id, customer_id, points_balance) SELECT loyalty_program_id, customer_id, 9 FROM shared.loyalty_accounts",
-        "UPDATE shared.loyalty_lots SET points_remaining = points, expires_at = NULL",
-        "DELETE FROM shared.loyalty_lot_uses",
-        "UPDATE shared.loyalty_entries SET points = 1",
-        "DELETE FROM shared.loyalty_entries",
-        "TRUNCATE shared.loyalty_entries CASCADE",
-    ] {
-        assert_sqlstate(attempt(sql), "42501");
+    assert_books_are_right(&db);
+}
+
+#[test]
+fn jobs_without_a_user_move_points_and_whoever_moves_them_need_not_read() {
+    let db = Database::new();
+    let spend = format!("SELECT shared.spend_points('{}', 5)", of(&A, ACCOUNT));
+    let earn = format!("SELECT shared.earn_points('{}', 20)", of(&A, ACCOUNT));
+    let open = format!("SELECT shared.open_loyalty_account('{}', '{}')", A.customer, of(&A, PROGRAM));
+    for role in ["RESET ROLE", "SET ROLE thorbis_platform"] {
+        let mut job = db.superuser();
+        ok(job.batch_execute(&format!("{role}; BEGIN; SET LOCAL app.current_tenant_id = '{}'", A.id)));
+        assert_eq!(id(&ok(call(&mut job, &open, &[])), "loyalty_account_id"), of(&A, ACCOUNT));
+        let earned = id(&ok(call(&mut job, &earn, &[])), "entry_id");
+        ok(call(&mut job, &spend, &[]));
+        ok(call(&mut job, "SELECT shared.reverse_points($1, 10)", &[&earned]));
+        ok(job.batch_execute("COMMIT"));
     }
+    assert_eq!(points(&db), 80);
+    permit_employee_without_reading(&db, &[("loyalty", "redeem"), ("loyalty", "create")]);
+    ok(in_context(&mut db.app(), A.id, A.employee, |tx| {
+        assert_sees_nothing(tx, &["loyalty_accounts", "loyalty_entries", "loyalty_lots", "loyalty_programs"]);
+        call(tx, &earn, &[])?;
+        call(tx, &spend, &[])
+    }));
+    assert_eq!(points(&db), 95);
     assert_books_are_right(&db);
 }
 

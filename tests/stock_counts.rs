@@ -3,8 +3,8 @@
 use postgres::Error;
 use serde_json::{Value, json};
 use thorbis_tests::ledgers::{
-    COUNT, CUP, CUSTOMER, FLOUR, STORE, SUPPLIER, VAN, assert_books_are_right, call, line, of, on_hand,
-    permit_employee, post,
+    COUNT, CUP, CUSTOMER, FLOUR, STORE, SUPPLIER, VAN, assert_books_are_right, assert_sees_nothing, call, line, of,
+    on_hand, permit_employee, permit_employee_without_reading, post,
 };
 use thorbis_tests::{A, B, Database, as_owner, assert_sqlstate, in_context, ok, one, set_local};
 use uuid::Uuid;
@@ -96,22 +96,49 @@ fn what_happened_before_a_count_changes_it_no_more() {
     assert_books_are_right(&db);
 }
 
+/// What is said to have happened before a count leaves the counted balance alone, and would be stock out of nothing in the
+/// hands of whoever may only move.
+#[test]
+fn late_movements_are_for_those_who_may_adjust() {
+    let db = Database::new();
+    let allow =
+        "INSERT INTO rbac.role_permissions (tenant_id, role_id, resource, action) VALUES ($1, $2, 'stock', 'move')";
+    ok(db.superuser().execute(allow, &[&A.id, &A.employee_role]));
+    ok(post_count(&db, count(&db, &[(CUP, "50")], "NULL")));
+    let by_employee = |at: Option<&str>| {
+        let mut movement = line(CUP, STORE, VAN, 10);
+        if let Some(at) = at {
+            movement["occurred_at"] = json!(at);
+        }
+        in_context(&mut db.app(), A.id, A.employee, |tx| post(tx, &json!([movement]), None))
+    };
+    assert_sqlstate(by_employee(Some("2001-01-01")), "42501");
+    assert_sqlstate(by_employee(Some("-infinity")), "42501");
+    ok(by_employee(None));
+    assert_eq!(on_hand(&db, CUP, STORE), "40");
+    let mut movement = line(CUP, STORE, VAN, 10);
+    movement["occurred_at"] = json!("-infinity");
+    let never = in_context(&mut db.app(), A.id, A.owner, |tx| post(tx, &json!([movement]), None));
+    assert_sqlstate(never, "23514");
+    assert_books_are_right(&db);
+}
+
 #[test]
 fn what_happened_after_a_count_is_kept_on_top() {
     let db = Database::new();
-    // Counted ten minutes ago, before the opening stock of the fixture was booked and these movements.
-    ok(late(&db, SUPPLIER, STORE, 30, "20 minutes"));
+    // Counted ten hours ago: before the opening stock of the fixture was booked, however long the tests run, and these movements.
+    ok(late(&db, SUPPLIER, STORE, 30, "20 hours"));
     move_now(&db, STORE, CUSTOMER, 10);
-    ok(late(&db, STORE, CUSTOMER, 4, "5 minutes"));
+    ok(late(&db, STORE, CUSTOMER, 4, "5 hours"));
     assert_eq!(on_hand(&db, CUP, STORE), "66");
     // Expected then: 30; 33 were there; since then 50 - 10 - 4.
-    ok(post_count(&db, count(&db, &[(CUP, "33")], "now() - interval '10 minutes'")));
+    ok(post_count(&db, count(&db, &[(CUP, "33")], "now() - interval '10 hours'")));
     assert_eq!(on_hand(&db, CUP, STORE), "69");
-    ok(late(&db, STORE, CUSTOMER, 1, "5 minutes"));
-    ok(late(&db, STORE, CUSTOMER, 1, "15 minutes"));
+    ok(late(&db, STORE, CUSTOMER, 1, "5 hours"));
+    ok(late(&db, STORE, CUSTOMER, 1, "15 hours"));
     assert_eq!(on_hand(&db, CUP, STORE), "68");
     // One of an earlier moment that is posted later corrects nothing.
-    let earlier = count(&db, &[(CUP, "1"), (FLOUR, "90")], "now() - interval '15 minutes'");
+    let earlier = count(&db, &[(CUP, "1"), (FLOUR, "90")], "now() - interval '15 hours'");
     assert_eq!(ok(post_count(&db, earlier))["corrections"], 1);
     assert_eq!((on_hand(&db, CUP, STORE), on_hand(&db, FLOUR, STORE)), ("68".into(), "190".into()));
     assert_books_are_right(&db);
@@ -149,6 +176,9 @@ fn a_posted_count_stays_as_it_is() {
         of(&A, CUP), of(&A, STORE), of(&A, CUSTOMER)
     );
     assert_sqlstate(by_owner(&db, &forged), "42501");
+    let mut superuser = db.superuser();
+    ok(superuser.batch_execute(&format!("SET app.current_tenant_id = '{}'", A.id)));
+    assert_sqlstate(superuser.execute(&forged, &[]), "42501");
     assert_books_are_right(&db);
 }
 
@@ -201,5 +231,26 @@ fn a_sale_that_waits_for_a_count_is_not_lost() {
         sale.join().expect("the sale is made");
     });
     assert_eq!(on_hand(&db, CUP, STORE), "37");
+    assert_books_are_right(&db);
+}
+
+#[test]
+fn jobs_without_a_user_post_counts_and_whoever_posts_need_not_read() {
+    let db = Database::new();
+    for (quantity, role) in [("45", "RESET ROLE"), ("44", "SET ROLE thorbis_platform")] {
+        let id = count(&db, &[(CUP, quantity)], "NULL");
+        let mut job = db.superuser();
+        ok(job.batch_execute(&format!("{role}; BEGIN; SET LOCAL app.current_tenant_id = '{}'", A.id)));
+        assert_eq!(ok(call(&mut job, "SELECT shared.post_stock_count($1)", &[&id]))["corrections"], 1);
+        ok(job.batch_execute("COMMIT"));
+        assert_eq!(on_hand(&db, CUP, STORE), quantity);
+    }
+    let id = count(&db, &[(CUP, "43")], "NULL");
+    permit_employee_without_reading(&db, &[("stock", "adjust")]);
+    ok(in_context(&mut db.app(), A.id, A.employee, |tx| {
+        assert_sees_nothing(tx, &["stock_balances", "stock_movements", "stock_counts", "stock_count_lines"]);
+        call(tx, "SELECT shared.post_stock_count($1)", &[&id])
+    }));
+    assert_eq!(on_hand(&db, CUP, STORE), "43");
     assert_books_are_right(&db);
 }

@@ -3,8 +3,8 @@
 use postgres::Error;
 use serde_json::{Value, json};
 use thorbis_tests::ledgers::{
-    CUP, CUSTOMER, FLOUR, RESERVATION, STORE, SUPPLIER, VAN, assert_books_are_right, balance, call, id, line, of,
-    permit_employee, post,
+    CUP, CUSTOMER, FLOUR, RESERVATION, STORE, SUPPLIER, VAN, assert_books_are_right, assert_sees_nothing, balance,
+    call, id, line, of, permit_employee, permit_employee_without_reading, post,
 };
 use thorbis_tests::{A, B, Database, assert_sqlstate, assert_sqlstate_in, in_context, ok, one};
 use uuid::Uuid;
@@ -150,5 +150,30 @@ fn reserving_needs_the_permission_and_is_done_once_with_a_key() {
     assert_eq!(ok(by_employee()), first);
     assert_sqlstate(by_owner(&db, &sql.replace(", 5,", ", 6,")), "22023");
     assert_eq!(cups(&db), is("50", "5", "0"));
+    assert_books_are_right(&db);
+}
+
+#[test]
+fn jobs_without_a_user_reserve_and_whoever_reserves_need_not_read() {
+    let db = Database::new();
+    let sql = format!("SELECT shared.reserve_stock('{}', '{}', 5)", of(&A, CUP), of(&A, STORE));
+    let release = "SELECT shared.release_stock_reservation($1)";
+    for role in ["RESET ROLE", "SET ROLE thorbis_platform"] {
+        let mut job = db.superuser();
+        ok(job.batch_execute(&format!("{role}; BEGIN; SET LOCAL app.current_tenant_id = '{}'", A.id)));
+        let reservation = id(&ok(call(&mut job, &sql, &[])), "reservation_id");
+        ok(call(&mut job, &sql, &[]));
+        assert_eq!(ok(call(&mut job, release, &[&reservation]))["status"], "released");
+        ok(job.batch_execute("COMMIT"));
+    }
+    assert_eq!(cups(&db), is("50", "10", "0"));
+    permit_employee_without_reading(&db, &[("stock", "move")]);
+    ok(in_context(&mut db.app(), A.id, A.employee, |tx| {
+        assert_sees_nothing(tx, &["stock_reservations", "stock_balances", "stock_items", "stock_locations"]);
+        let reservation = id(&call(tx, &sql, &[])?, "reservation_id");
+        call(tx, &sql, &[])?;
+        call(tx, release, &[&reservation])
+    }));
+    assert_eq!(cups(&db), is("50", "15", "0"));
     assert_books_are_right(&db);
 }

@@ -15,7 +15,7 @@ WITH purpose(position, title, remark, functions) AS (VALUES
     (6, 'Business rules', 'Where the status of a document can go is in `shared.state_transitions`, how numbers look in '
         '`shared.number_series`.',
         '{check_status_transition,record_status_change,assign_document_number,keep_document_totals,refresh_document_totals,keep_issued,keep_lines_of_issued,apply_payment_allocation,apply_refund,check_cash_session,check_tax_jurisdiction,check_booking,check_time_off,check_no_overlap,'
-        'apply_stock_movement,apply_gift_card_activity,apply_loyalty_entry,apply_loyalty_lots,check_ledger_rows,keep_posted_count}'),
+        'apply_stock_movement,apply_gift_card_activity,apply_loyalty_entry,apply_loyalty_lots,keep_posted_count}'),
     (7, 'Other', NULL, '{}')
 ), triggers AS (
     SELECT p.oid AS function, p.proname::text AS name,

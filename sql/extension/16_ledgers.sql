@@ -36,13 +36,6 @@ COMMENT ON FUNCTION apply_loyalty_lots() IS
 REVOKE ALL ON FUNCTION apply_loyalty_lots() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION apply_loyalty_lots() TO thorbis_owner;
 
-CREATE FUNCTION check_ledger_rows() RETURNS trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'thorbis_check_ledger_rows';
-COMMENT ON FUNCTION check_ledger_rows() IS
-    'AFTER INSERT trigger on the tables of ledgers, for each row and for each statement: no row whose balance was changed is left out (0A000)';
-REVOKE ALL ON FUNCTION check_ledger_rows() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION check_ledger_rows() TO thorbis_owner;
-
 CREATE FUNCTION thorbis.post_stock_movements(lines jsonb, idempotency_key text) RETURNS jsonb
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'thorbis_post_stock_movements';
@@ -121,6 +114,6 @@ CREATE FUNCTION thorbis.verify_ledgers(OUT ledger text, OUT tenant_id uuid, OUT 
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'verify_ledgers_wrapper';
 COMMENT ON FUNCTION thorbis.verify_ledgers() IS
-    'Balances of stock, gift cards and points that are not the sum of their movements, of any tenant. No rows: all is well. Running balances are those that no movement goes on from, or that are reached out of nowhere. Superuser or thorbis_platform';
+    'Balances of stock, gift cards and points that are not the sum of their movements, and sums of invoices, payments, credit notes and drawers that are not those of their rows, of any tenant. No rows: all is well. Running balances are those that no movement goes on from, or that are reached out of nowhere. Superuser or thorbis_platform';
 REVOKE ALL ON FUNCTION thorbis.verify_ledgers() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.verify_ledgers() TO thorbis_platform;

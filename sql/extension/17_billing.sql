@@ -10,7 +10,7 @@ GRANT EXECUTE ON FUNCTION keep_issued() TO thorbis_owner;
 CREATE FUNCTION keep_lines_of_issued() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'thorbis_keep_lines_of_issued';
 COMMENT ON FUNCTION keep_lines_of_issued() IS
-    'BEFORE INSERT OR UPDATE OR DELETE row trigger on shared.invoice_lines: the lines of an issued invoice stay (55000)';
+    'BEFORE UPDATE OR DELETE row trigger on shared.invoice_lines: the lines of an issued invoice stay (55000). New ones are refused by refresh_document_totals()';
 REVOKE ALL ON FUNCTION keep_lines_of_issued() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION keep_lines_of_issued() TO thorbis_owner;
 

@@ -3,7 +3,7 @@
 CREATE FUNCTION write_outbox_event() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'thorbis_write_outbox_event';
 COMMENT ON FUNCTION write_outbox_event() IS
-    'AFTER INSERT, UPDATE or DELETE row trigger on a protected table with a uuid id: writes an event into shared.outbox, for the tenant of the row, whoever changes it. Arguments: the topic, then the columns that the event shows, of which none may hold personal data (42501)';
+    'AFTER INSERT, UPDATE or DELETE row trigger on a protected table with a uuid id: writes an event into shared.outbox, for the tenant of the row, whoever changes it, whether or not a column differs: give UPDATE a WHEN clause, such as WHEN (OLD.status IS DISTINCT FROM NEW.status). Arguments: the topic, then the columns that the event shows, of which none may hold personal data (42501)';
 REVOKE ALL ON FUNCTION write_outbox_event() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION write_outbox_event() TO thorbis_owner;
 
@@ -17,19 +17,19 @@ COMMENT ON FUNCTION thorbis.claim_outbox_events(text, integer, text[], integer) 
 REVOKE ALL ON FUNCTION thorbis.claim_outbox_events(text, integer, text[], integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.claim_outbox_events(text, integer, text[], integer) TO thorbis_app, thorbis_platform;
 
-CREATE FUNCTION thorbis.complete_outbox_events(ids uuid[]) RETURNS bigint
+CREATE FUNCTION thorbis.complete_outbox_events(consumer text, ids uuid[]) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'complete_outbox_events_wrapper';
-COMMENT ON FUNCTION thorbis.complete_outbox_events(uuid[]) IS 'What shared.complete_outbox_events() calls';
-REVOKE ALL ON FUNCTION thorbis.complete_outbox_events(uuid[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION thorbis.complete_outbox_events(uuid[]) TO thorbis_app, thorbis_platform;
+COMMENT ON FUNCTION thorbis.complete_outbox_events(text, uuid[]) IS 'What shared.complete_outbox_events() calls';
+REVOKE ALL ON FUNCTION thorbis.complete_outbox_events(text, uuid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION thorbis.complete_outbox_events(text, uuid[]) TO thorbis_app, thorbis_platform;
 
-CREATE FUNCTION thorbis.fail_outbox_events(ids uuid[]) RETURNS bigint
+CREATE FUNCTION thorbis.fail_outbox_events(consumer text, ids uuid[]) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'fail_outbox_events_wrapper';
-COMMENT ON FUNCTION thorbis.fail_outbox_events(uuid[]) IS 'What shared.fail_outbox_events() calls';
-REVOKE ALL ON FUNCTION thorbis.fail_outbox_events(uuid[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION thorbis.fail_outbox_events(uuid[]) TO thorbis_app, thorbis_platform;
+COMMENT ON FUNCTION thorbis.fail_outbox_events(text, uuid[]) IS 'What shared.fail_outbox_events() calls';
+REVOKE ALL ON FUNCTION thorbis.fail_outbox_events(text, uuid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION thorbis.fail_outbox_events(text, uuid[]) TO thorbis_app, thorbis_platform;
 
 CREATE FUNCTION thorbis.begin_idempotent_request(key text, request text) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

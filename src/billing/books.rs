@@ -42,11 +42,7 @@ impl Books {
     /// The one jsonb value of a query, in the memory of the caller.
     pub fn jsonb(&self, query: &'static str, arguments: &[Arg]) -> Option<pg_sys::Datum> {
         let mut value = None;
-        self.read(query, arguments, |row| {
-            let found = row.datum(1, pg_sys::JSONBOID);
-            // SAFETY: SPI is connected while rows are handed over, and remembers whose memory was current; jsonb is a varlena.
-            value = found.map(|found| unsafe { pg_sys::SPI_datumTransfer(found, false, -1) });
-        });
+        self.read(query, arguments, |row| value = row.transfer(1));
         value
     }
 

@@ -4,9 +4,11 @@ use crate::access::functions::{actor, require};
 use crate::billing::books::{Books, request, uuid_argument};
 use crate::billing::error::BillingError;
 use crate::billing::money::{Known, Request, parse_cents};
+use crate::context::current;
 use crate::pg::error::SqlError;
 use crate::pg::fresh::Arg;
 use crate::pg::function::{argument, guarded, with_text, written};
+use crate::pg::identity;
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::trigger::{Firing, Trigger};
 use crate::pg::uuid::{from_datum, into_datum};
@@ -25,7 +27,10 @@ v1_function!(
         // SAFETY: called by PostgreSQL as declared.
         let trigger = unsafe { Trigger::of(fcinfo, Firing::BeforeRow) };
         let row = trigger.new_row();
-        if let (Some(tenant), Some(session)) = (trigger.uuid(row, "tenant_id"), trigger.uuid(row, "cash_session_id")) {
+        // A row of another tenant is for the policies to refuse.
+        if let (Some(tenant), Some(session)) = (trigger.uuid(row, "tenant_id"), trigger.uuid(row, "cash_session_id"))
+            && (identity::operates_all_tenants() || current::get().tenant == Some(tenant))
+        {
             let _path = SettingsScope::pinned_path();
             let open = Books::of(tenant)
                 .one("cash session", IS_OPEN, &[Arg::Uuid(session)], |row| row.boolean(1) == Some(true));

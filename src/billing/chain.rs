@@ -1,6 +1,6 @@
 //! The chain of issued documents: each has the hash of the one before it in its own.
 //!
-//! Hashed are key, number, time, currency, amounts, lines by quantity and price, taxes: nothing of a person, so that an
+//! Hashed are key, number, time, tax date, currency, amounts, lines by what they say, quantity and price, taxes: nothing of a person, so that an
 //! erasure breaks nothing. Whoever can write the tables past every trigger can compute a whole chain anew; the audit log and
 //! its seals are for that.
 
@@ -23,15 +23,17 @@ macro_rules! invoice_hash {
         concat!(
             "sha256(convert_to(concat_ws('|', 'thorbis invoice 1', i.tenant_id, i.id, i.series, ",
             $position, ", ", $number, ", to_char(", $issued_at, " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'),
-            i.currency, round(i.subtotal, 2), round(i.discount_total, 2), round(i.service_charge_total, 2),
+            to_char(i.tax_date, 'YYYY-MM-DD'), i.currency, round(i.subtotal, 2), round(i.discount_total, 2), round(i.service_charge_total, 2),
             round(i.tax_inclusive_total, 2), round(i.tax_additive_total, 2), round(i.tax_total, 2),
             round(i.tip_amount, 2), round(i.total, 2),
-            (SELECT encode(sha256(convert_to(string_agg(concat_ws(':', l.id, l.line_number, round(l.quantity, 5),
+            (SELECT encode(sha256(convert_to(string_agg(concat_ws(':', l.id, l.line_number,
+                        encode(sha256(convert_to(l.description, 'UTF8')), 'hex'), round(l.quantity, 5),
                         round(l.unit_price, 6), round(l.gross, 2), round(l.discount_total, 2), round(l.net, 2),
                         round(l.tax_inclusive, 2), round(l.tax_additive, 2), round(l.total, 2)), ','
                         ORDER BY l.line_number), 'UTF8')), 'hex')
                FROM shared.invoice_lines l WHERE l.tenant_id = i.tenant_id AND l.invoice_id = i.id),
-            (SELECT encode(sha256(convert_to(coalesce(string_agg(concat_ws(':', t.invoice_line_id, t.tax_key, t.code,
+            (SELECT encode(sha256(convert_to(coalesce(string_agg(concat_ws(':', t.invoice_line_id, t.tax_key,
+                        t.jurisdiction_code, t.category, t.code,
                         round(t.percent, 6), round(t.per_unit, 2), t.is_inclusive, t.is_compound,
                         round(t.taxable_amount, 2), round(t.amount, 2)), ','
                         ORDER BY t.id), ''), 'UTF8')), 'hex')
@@ -96,6 +98,13 @@ impl<'a> End<'a> {
         // In REPEATABLE READ the row that another transaction just made is not seen.
         let Some((last, prev)) = found else { BillingError::Meanwhile.raise() };
         End { books, document, series, position: last + 1, prev }
+    }
+
+    /// When the document is issued: by the clock, since a transaction can have begun long ago, and after the locks, so that
+    /// the times of a chain follow its places.
+    pub fn now(&self) -> Arg<'static> {
+        // SAFETY: reads the clock.
+        Arg::Value(pg_sys::TIMESTAMPTZOID, Some(pg_sys::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() })))
     }
 
     /// Says that the document with that hash is the last one now.

@@ -63,7 +63,7 @@ const INSERT: &str = "
 INSERT INTO shared.credit_notes (tenant_id, id, invoice_id, credit_note_number, reason, currency, net_total, tax_total,
                                  charge_total, total, issued_at, idempotency_key, request_hash, chain_position, prev_hash,
                                  hash)
-SELECT $1, $4, i.id, $5, $2 ->> 'reason', i.currency, $6 * 0.01, $7 * 0.01, $8 * 0.01, ($6 + $7 + $8) * 0.01, now(),
+SELECT $1, $4, i.id, $5, $2 ->> 'reason', i.currency, $6 * 0.01, $7 * 0.01, $8 * 0.01, ($6 + $7 + $8) * 0.01, $11,
        $2 ->> 'idempotency_key', sha256(convert_to($2::text, 'UTF8')), $9, $10, ''
   FROM shared.invoices i WHERE i.tenant_id = $1 AND i.id = $3
 ON CONFLICT (tenant_id, idempotency_key) DO NOTHING RETURNING id";
@@ -157,6 +157,7 @@ fn credit(request: Request) -> Uuid {
             Arg::Bigint(charges),
             Arg::Bigint(end.position),
             prev,
+            end.now(),
         ],
         |_| (),
     );
@@ -186,7 +187,9 @@ fn wanted(request: Request, invoice: Uuid, rounding: Rounding) -> (Vec<LineBack>
     let mut asked = BTreeMap::new();
     for (line, quantity) in request.parts("lines", "invoice_line_id", "quantity") {
         let line = parse_uuid("invoice_line_id", &line.unwrap_or_default());
-        *asked.entry(line).or_insert(0) += parse_quantity(quantity.as_deref());
+        let sum: &mut i64 = asked.entry(line).or_default();
+        let more = sum.checked_add(parse_quantity(quantity.as_deref()));
+        *sum = more.unwrap_or_else(|| BillingError::OverCredited.raise());
     }
     let charge = request.text("charge_amount").map(|text| parse_cents("charge_amount", Some(&text)));
     let everything = request.text("lines").is_none() && charge.is_none();

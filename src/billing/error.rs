@@ -12,6 +12,8 @@ pub enum BillingError {
     Begins { table: String, open: String },
     #[error("the lines of an issued invoice cannot be changed")]
     IssuedLines,
+    #[error("the number series of the invoice is not defined")]
+    UnknownSeries,
     #[error("this needs the context of a tenant")]
     NoTenant,
     /// The same whether it is another tenant's or nobody's.
@@ -66,7 +68,7 @@ impl SqlError for BillingError {
             }
             Self::NoTenant => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::NotFound { .. } => PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
-            Self::Invalid { .. } | Self::IdempotencyKey | Self::NotCash => {
+            Self::Invalid { .. } | Self::UnknownSeries | Self::IdempotencyKey | Self::NotCash => {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
             }
             Self::Meanwhile => PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
@@ -83,6 +85,7 @@ impl SqlError for BillingError {
             Self::Issued { .. } => "What was recorded stays: record what corrects it.",
             Self::Engine { .. } => "Leave the column out.",
             Self::Begins { .. } => "INSERT it so; functions of schema shared do the rest.",
+            Self::UnknownSeries => "INSERT INTO shared.number_series (series, prefix) ... first, with a prefix of its own, or use the series invoice.",
             Self::NoTenant => "SELECT thorbis.set_context(...) first.",
             Self::NotFound { .. } => "It belongs to the current tenant.",
             Self::Invalid { .. } => "The comment of the function says what it takes.",

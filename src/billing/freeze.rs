@@ -84,8 +84,9 @@ SELECT i.status FROM shared.invoices i
  WHERE i.tenant_id OPERATOR(pg_catalog.=) $1 AND i.id OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE";
 
 v1_function!(
-    /// BEFORE INSERT OR UPDATE OR DELETE FOR EACH ROW on shared.invoice_lines. Locks the invoice: whoever issues it waits,
-    /// and whoever waited sees that it was issued.
+    /// BEFORE UPDATE OR DELETE FOR EACH ROW on shared.invoice_lines. Locks the invoice: whoever issues it waits, and whoever
+    /// waited sees that it was issued. New lines are for the trigger of the totals to refuse, which locks the invoices of
+    /// all of them in one order.
     thorbis_keep_lines_of_issued, pg_finfo_thorbis_keep_lines_of_issued, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
@@ -93,9 +94,9 @@ v1_function!(
         if is_engine(&trigger) {
             return trigger.unchanged();
         }
-        let old = (!trigger.is_insert()).then(|| trigger.old());
         let new = (!trigger.is_delete()).then(|| trigger.new_row());
-        let mut parents: Vec<(Uuid, Uuid)> = old.into_iter().chain(new).filter_map(|row| parent(&trigger, row)).collect();
+        let rows = std::iter::once(trigger.old()).chain(new);
+        let mut parents: Vec<(Uuid, Uuid)> = rows.filter_map(|row| parent(&trigger, row)).collect();
         parents.sort_unstable();
         parents.dedup();
         for (tenant, invoice) in parents {

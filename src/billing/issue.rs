@@ -72,14 +72,25 @@ SELECT $1, $2, due.line_id, due.tax_key, coalesce(j.code, ''), coalesce(r.catego
           FROM jsonb_array_elements($3 -> 'service_charges') s, jsonb_each_text(s -> 'taxes') x) due
        JOIN jsonb_array_elements($4 -> 'taxes') AS t (tax) ON t.tax ->> 'id' = due.tax_key
        LEFT JOIN shared.tax_rates r ON r.tenant_id = $1 AND r.id::text = due.tax_key
+            -- What only has the key of a rate is none.
+            AND r.percent IS NOT DISTINCT FROM (t.tax ->> 'percent')::numeric
+            AND r.per_unit IS NOT DISTINCT FROM (t.tax ->> 'per_unit')::numeric
+            AND r.is_inclusive = coalesce((t.tax ->> 'inclusive')::boolean, false)
+            AND r.is_compound = coalesce((t.tax ->> 'compound')::boolean, false)
+            AND r.valid_during @> (SELECT i.tax_date FROM shared.invoices i WHERE i.tenant_id = $1 AND i.id = $2)
        LEFT JOIN shared.tax_jurisdictions j ON j.tenant_id = $1 AND j.id = r.tax_jurisdiction_id";
 
 const ISSUE: &str = concat!(
     "UPDATE shared.invoices i
-   SET status = 'issued', invoice_number = $3, issued_at = now(), chain_position = $4, prev_hash = $5, hash = ",
-    invoice_hash!("$3", "now()", "$4", "$5"),
+   SET status = 'issued', invoice_number = $3, issued_at = $6, chain_position = $4, prev_hash = $5, hash = ",
+    invoice_hash!("$3", "$6", "$4", "$5"),
     " WHERE i.tenant_id = $1 AND i.id = $2 RETURNING i.hash"
 );
+
+/// Needs no definition.
+const SERIES: &str = "invoice";
+
+const DEFINED: &str = "SELECT 1 FROM shared.number_series s WHERE s.tenant_id = $1 AND s.series = $2";
 
 /// The state of payment that follows from the amounts. Parameters: what is paid more and credited more, in hundredths.
 pub const SETTLE: &str = "
@@ -129,15 +140,25 @@ fn issue(books: Books, id: Uuid) -> String {
     }
     books.write(TAXES, &[Arg::Uuid(id), calculated, input], |_| ());
 
+    if series != SERIES && !is_defined(books, &series) {
+        BillingError::UnknownSeries.raise();
+    }
     let number = number::next(books.tenant, &series, location, None);
     let end = chain::End::lock(books, "invoice", &series);
     let prev = Arg::Value(pg_sys::BYTEAOID, end.prev.as_deref().map(crate::pg::function::bytes_datum));
-    let arguments = [Arg::Uuid(id), Arg::Text(&number), Arg::Bigint(end.position), prev];
+    let arguments = [Arg::Uuid(id), Arg::Text(&number), Arg::Bigint(end.position), prev, end.now()];
     let hash = books.one("invoice", ISSUE, &arguments, |row| row.bytes(1).unwrap_or_default());
     end.extend(&hash);
     // One of nothing is paid from the beginning.
     settle_if_free(books, id);
     number
+}
+
+/// Whoever may define series decides which there are; a series with numbers that another has gives none.
+fn is_defined(books: Books, series: &str) -> bool {
+    let mut found = false;
+    books.read(DEFINED, &[Arg::Text(series)], |_| found = true);
+    found
 }
 
 const FREE: &str = "SELECT i.total = 0 FROM shared.invoices i WHERE i.tenant_id = $1 AND i.id = $2";

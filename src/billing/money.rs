@@ -21,11 +21,14 @@ pub enum Known {
     New,
 }
 
+/// So many entries a list of a request may have.
+const MOST_PARTS: i64 = 2500;
+
 const TEXT: &str = "SELECT $2 ->> $3 WHERE $1 IS NOT NULL";
 const PARTS: &str = "
 SELECT p.part ->> $4, p.part ->> $5
   FROM jsonb_array_elements(CASE jsonb_typeof($2 -> $3) WHEN 'array' THEN $2 -> $3 ELSE '[]' END) AS p (part)
- WHERE $1 IS NOT NULL";
+ WHERE $1 IS NOT NULL LIMIT $6";
 
 impl Request<'_> {
     pub fn text(&self, key: &str) -> Option<String> {
@@ -48,11 +51,14 @@ impl Request<'_> {
         self.text(key).map(|text| parse_cents(key, Some(&text)))
     }
 
-    /// The pairs (`first`, `second`) of the objects in the array `key`.
-    pub fn parts(&self, key: &str, first: &str, second: &str) -> Vec<(Option<String>, Option<String>)> {
+    /// The pairs (`first`, `second`) of the objects in the array `key`; 22023 when there are too many.
+    pub fn parts(&self, key: &'static str, first: &str, second: &str) -> Vec<(Option<String>, Option<String>)> {
         let mut parts = Vec::new();
-        let arguments = [self.json, Arg::Text(key), Arg::Text(first), Arg::Text(second)];
+        let arguments = [self.json, Arg::Text(key), Arg::Text(first), Arg::Text(second), Arg::Bigint(MOST_PARTS + 1)];
         self.books.read(PARTS, &arguments, |row| parts.push((row.text(1), row.text(2))));
+        if parts.len() as i64 > MOST_PARTS {
+            BillingError::Invalid { what: key, problem: "it has more than 2500 entries" }.raise();
+        }
         parts
     }
 
@@ -61,7 +67,9 @@ impl Request<'_> {
         let mut sums = std::collections::BTreeMap::new();
         for (invoice, amount) in self.parts("allocations", "invoice_id", "amount") {
             let invoice = parse_uuid("invoice_id", &invoice.unwrap_or_default());
-            *sums.entry(invoice).or_insert(0) += parse_cents("amount", amount.as_deref());
+            let sum: &mut i64 = sums.entry(invoice).or_default();
+            let more = sum.checked_add(parse_cents("amount", amount.as_deref()));
+            *sum = more.unwrap_or_else(|| BillingError::Overpaid.raise());
         }
         sums.into_iter().filter(|(_, amount)| *amount != 0).collect()
     }

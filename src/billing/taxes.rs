@@ -6,12 +6,10 @@ use crate::pg::error::SqlError;
 use crate::pg::fresh::{self, Arg};
 use crate::pg::function::guarded;
 use crate::pg::identity;
+use crate::pg::private_lock::{self, Key, Space};
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::trigger::{Firing, Trigger};
 use crate::v1_function;
-
-/// Two changes that would close a circle together wait for each other.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended($1::text, 7310))";
 
 const ABOVE: &str = "
 WITH RECURSIVE above AS (
@@ -35,7 +33,8 @@ v1_function!(
             && (identity::operates_all_tenants() || current::get().tenant == Some(tenant))
         {
             let _path = SettingsScope::pinned_path();
-            fresh::write_returning(trigger.owner(), LOCK, &[Arg::Uuid(tenant)], |_| ());
+            // Two changes that would close a circle together wait for each other.
+            private_lock::hold(Space::TaxJurisdictions, Key::default().uuid(tenant).hash());
             let arguments = [Arg::Uuid(tenant), Arg::Uuid(parent), Arg::Uuid(id)];
             let mut circle = parent == id;
             fresh::read(trigger.owner(), trigger.relation(), ABOVE, &arguments, |_| circle = true);

@@ -4,8 +4,6 @@ use crate::access::invalidation::{self, Watched};
 use crate::audit::maintain::Step;
 use crate::billing::books::Books;
 use crate::pg::fresh;
-use crate::pg::uuid::from_datum;
-use pgrx::pg_sys;
 use uuid::Uuid;
 
 const TENANTS: &str = "SELECT t.id FROM shared.tenants t ORDER BY t.id";
@@ -15,14 +13,15 @@ SELECT count(*) FROM shared.invoices i JOIN shared.tenants t ON t.id = i.tenant_
  WHERE i.tenant_id = $1 AND i.status IN ('issued', 'partially_paid')
    AND i.due_date < (now() AT TIME ZONE t.timezone)::date";
 
-/// Whoever pays at this moment is not waited for: the next time sees what came of it.
+/// Whoever pays at this moment is not waited for: the next time sees what came of it. What is locked stays so until all
+/// tasks are done, so there is a limit; the rest comes the next time.
 const OVERDUE: &str = "
 UPDATE shared.invoices i SET status = 'overdue'
  WHERE i.tenant_id = $1 AND i.id IN (
        SELECT d.id FROM shared.invoices d JOIN shared.tenants t ON t.id = d.tenant_id
         WHERE d.tenant_id = $1 AND d.status IN ('issued', 'partially_paid')
           AND d.due_date < (now() AT TIME ZONE t.timezone)::date
-        ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED)";
+        ORDER BY d.id LIMIT 10000 FOR NO KEY UPDATE OF d SKIP LOCKED)";
 
 /// Invoices that were not paid by their due date, in the time zone of their tenant, become overdue.
 pub fn mark_overdue(dry_run: bool) -> Vec<Step> {
@@ -32,8 +31,7 @@ pub fn mark_overdue(dry_run: bool) -> Vec<Step> {
     }
     let mut ids: Vec<Uuid> = Vec::new();
     fresh::read(tenants.owner, tenants.oid, TENANTS, &[], |row| {
-        // SAFETY: the datum was checked to be a uuid.
-        ids.extend(row.datum(1, pg_sys::UUIDOID).map(|id| unsafe { from_datum(id) }));
+        ids.extend(row.uuid(1));
     });
     let mut count = 0;
     for books in ids.into_iter().map(Books::of) {

@@ -8,13 +8,13 @@ use crate::bookings::error::BookingError;
 use crate::pg::error::SqlError;
 use crate::pg::fresh::{self, Arg};
 use crate::pg::function::guarded;
+use crate::pg::private_lock::{self, Key, Space};
 use crate::pg::trigger::{Firing, Trigger, TriggerError, TriggerRow};
 use crate::pg::uuid::from_datum;
 use crate::protect::table::qualified_name;
 use crate::v1_function;
 use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 v1_function!(
     /// AFTER INSERT OR UPDATE FOR EACH ROW: generated columns have their values by then.
@@ -82,42 +82,21 @@ fn lock(trigger: &Trigger, keys: &[&str]) {
     tags.sort_unstable();
     tags.dedup();
     for tag in tags {
-        hold(tag);
+        private_lock::hold(Space::Ranges, tag);
     }
 }
 
 /// Stands for the values in this table. Two that have the same by chance only wait for each other, and so do rows that
 /// differ in columns of other types: what is equal there need not be stored alike.
 fn tag(trigger: &Trigger, row: TriggerRow, keys: &[&str]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    u32::from(trigger.relation()).hash(&mut hasher);
-    for key in keys {
+    let key = keys.iter().fold(Key::default().integer(u32::from(trigger.relation()).into()), |tag, key| {
         let (number, of) = trigger.any_column(key);
-        let value = trigger.value(row, number);
-        match of {
+        match (trigger.value(row, number), of) {
             // SAFETY: the value is of the column's type.
-            pg_sys::UUIDOID => value.map(|uuid| unsafe { from_datum(uuid) }).hash(&mut hasher),
-            pg_sys::INT4OID | pg_sys::INT8OID => value.map(pg_sys::Datum::value).hash(&mut hasher),
-            _ => {}
+            (Some(value), pg_sys::UUIDOID) => tag.uuid(unsafe { from_datum(value) }),
+            (Some(value), pg_sys::INT4OID | pg_sys::INT8OID) => tag.integer(value.value() as u64),
+            _ => tag,
         }
-    }
-    hasher.finish()
-}
-
-/// Waits for the lock and keeps it until the transaction ends. It is in the class of advisory locks, but in a place where
-/// none of the SQL functions reaches: a tenant cannot keep others waiting.
-fn hold(tag: u64) {
-    const NOT_SQL: u16 = 3;
-    // SAFETY: a static variable of the process; the lock manager copies the tag.
-    unsafe {
-        let tag = pg_sys::LOCKTAG {
-            locktag_field1: u32::from(pg_sys::MyDatabaseId),
-            locktag_field2: (tag >> 32) as u32,
-            locktag_field3: tag as u32,
-            locktag_field4: NOT_SQL,
-            locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-            locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-        };
-        pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as pg_sys::LOCKMODE, false, false);
-    }
+    });
+    key.hash()
 }

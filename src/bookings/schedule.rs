@@ -20,20 +20,25 @@ use uuid::Uuid;
 const LOCK: &str = "SELECT r.is_active FROM shared.bookable_resources r
      WHERE r.tenant_id OPERATOR(pg_catalog.=) $1 AND r.id OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE";
 
-/// What the booking occupies is computed as the column `occupied` is, which has no value yet.
+/// What the booking occupies is computed as the column `occupied` is, which has no value yet. No row for what the constraints
+/// refuse: that is theirs to say, whatever it would be in the way of.
 const IN_THE_WAY: &str = "SELECT EXISTS (
         SELECT FROM shared.bookings b
         WHERE b.tenant_id = $1 AND b.bookable_resource_id = $2 AND b.id <> $3 AND b.is_live
             AND b.occupied && shared.get_occupied_range($4, $5)),
     EXISTS (
         SELECT FROM shared.time_off t
-        WHERE t.tenant_id = $1 AND t.bookable_resource_id = $2 AND t.during && shared.get_occupied_range($4, $5))";
+        WHERE t.tenant_id = $1 AND t.bookable_resource_id = $2 AND t.during && shared.get_occupied_range($4, $5))
+    WHERE lower_inc($4) AND NOT upper_inc($4) AND isfinite(lower($4)) AND isfinite(upper($4))
+        AND $5 BETWEEN interval '0' AND interval '24 hours' AND shared.get_occupied_range($4, $5) @> $4";
 
 const BOOKED: &str = "SELECT 1 FROM shared.bookings b
-     WHERE b.tenant_id = $1 AND b.bookable_resource_id = $2 AND b.is_live AND b.occupied && $3 LIMIT 1";
+     WHERE b.tenant_id = $1 AND b.bookable_resource_id = $2 AND b.is_live AND b.occupied && $3
+        AND lower_inc($3) AND NOT upper_inc($3) AND isfinite(lower($3)) LIMIT 1";
 
 v1_function!(
-    /// On `shared.bookings`: BEFORE INSERT OR UPDATE FOR EACH ROW, of those that are live.
+    /// On `shared.bookings`: BEFORE INSERT OR UPDATE FOR EACH ROW, of those that are live, after the trigger of the status,
+    /// which lets nobody else change the times of transitions.
     thorbis_check_booking, pg_finfo_thorbis_check_booking, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
@@ -65,9 +70,22 @@ v1_function!(
         if off {
             BookingError::TimeOff.raise();
         }
-        trigger.unchanged()
+        reopened(&trigger)
     })
 });
+
+/// The new row; one that is live again has been neither completed nor cancelled, nor begun before it is in progress.
+fn reopened(trigger: &Trigger) -> pg_sys::Datum {
+    let is_again = trigger.is_update() && !trigger.boolean(trigger.old(), "is_live");
+    let is_begun = trigger.text(trigger.new_row(), "status").as_deref() == Some("in_progress");
+    let gone = ["completed_at", "cancelled_at", "started_at"].into_iter().take(if is_begun { 2 } else { 3 });
+    let cleared: Vec<_> = gone
+        .filter(|_| is_again)
+        .filter_map(|name| trigger.column(name, ColumnType::Timestamptz))
+        .map(|c| (c, None))
+        .collect();
+    if cleared.is_empty() { trigger.unchanged() } else { trigger.with_values(&cleared) }
+}
 
 v1_function!(
     /// On `shared.time_off`: BEFORE INSERT OR UPDATE FOR EACH ROW.

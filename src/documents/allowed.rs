@@ -41,7 +41,11 @@ fn allowed_transitions(
     ),
 > {
     let (document, id) = (required("document", document), required("id", id));
-    let found = tables(document).into_iter().find_map(|(table, status_column)| find(table, status_column, id));
+    let tables = tables(document);
+    if tables.is_empty() {
+        StatusError::NoTrigger { document: document.to_owned() }.raise();
+    }
+    let found = tables.into_iter().find_map(|(table, status_column)| find(table, status_column, id));
     let Some(found) = found else { StatusError::NoDocument { document: document.to_owned() }.raise() };
     let rows = Transitions::open().from(document, &found.status).into_iter().map(|transition| {
         let objection = objection(&found, &transition);

@@ -16,16 +16,14 @@ use crate::documents::error::NumberError;
 use crate::domain::numbering::{BLOCK_SIZE, block_of, first_of, last_of};
 use crate::pg::error::SqlError;
 use crate::pg::fresh::{self, Arg};
-use crate::pg::index_lookup::{Key, is_taken};
+use crate::pg::index_lookup::{Key as Column, is_taken};
+use crate::pg::private_lock::{self, Key, Space, Taken};
 use crate::pg::raw;
 use pgrx::pg_sys;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use uuid::Uuid;
 
 /// The count without gaps.
 const GAP_FREE: i64 = 0;
-/// Advisory locks that SQL takes have 1 or 2 there: nobody else can take ours.
-const LOCK_SPACE: u16 = 0x5448;
 /// How far a number that somebody gives may be ahead for the count to follow it.
 const LEAP: i64 = 10_000;
 
@@ -199,11 +197,11 @@ impl Counter {
     fn is_in_progress(&self, table: Relation, block: i64) -> bool {
         let Some(index) = invalidation::named("shared", "number_counters_series_unique") else { return false };
         let keys = [
-            (TENANT, Key::Uuid(self.tenant)),
-            (SERIES, Key::Text(&self.series)),
-            (LOCATION, Key::Uuid(self.location)),
-            (SCOPE, Key::Text(&self.scope)),
-            (BLOCK, Key::Bigint(block)),
+            (TENANT, Column::Uuid(self.tenant)),
+            (SERIES, Column::Text(&self.series)),
+            (LOCATION, Column::Uuid(self.location)),
+            (SCOPE, Column::Text(&self.scope)),
+            (BLOCK, Column::Bigint(block)),
         ];
         is_taken(table.oid, index.oid, &keys)
     }
@@ -229,34 +227,10 @@ impl Counter {
         value
     }
 
-    /// One session at a time opens blocks, and until the lock is dropped only. Two counters may share it by chance.
-    fn lock(&self) -> Lock {
-        let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
-        let key = hasher.finish();
-        let tag = pg_sys::LOCKTAG {
-            // SAFETY: a static variable of the process.
-            locktag_field1: u32::from(unsafe { pg_sys::MyDatabaseId }),
-            locktag_field2: (key >> 32) as u32,
-            locktag_field3: key as u32,
-            locktag_field4: LOCK_SPACE,
-            locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-            locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-        };
-        // SAFETY: released by Drop, on an error by the abort of the (sub)transaction.
-        unsafe { pg_sys::LockAcquire(&tag, pg_sys::ExclusiveLock as _, false, false) };
-        Lock(tag)
-    }
-}
-
-struct Lock(pg_sys::LOCKTAG);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: taken by `Counter::lock`.
-            unsafe { pg_sys::LockRelease(&self.0, pg_sys::ExclusiveLock as _, false) };
-        }
+    /// One session at a time opens blocks, and until the lock is dropped only.
+    fn lock(&self) -> Taken {
+        let key = Key::default().uuid(self.tenant).uuid(self.location).text(&self.series).text(&self.scope);
+        private_lock::take(Space::Numbers, key.hash())
     }
 }
 

@@ -22,6 +22,8 @@ pub enum StatusError {
     NotInstalled,
     #[error("there is no \"{document}\" with this id")]
     NoDocument { document: String },
+    #[error("no table has the trigger check_status_transition('{document}')")]
+    NoTrigger { document: String },
 }
 
 impl SqlError for StatusError {
@@ -31,7 +33,7 @@ impl SqlError for StatusError {
                 PgSqlErrorCode::ERRCODE_CHECK_VIOLATION
             }
             Self::NotByHand { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::UnknownDocument { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            Self::UnknownDocument { .. } | Self::NoTrigger { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             Self::NoArgument { .. } => PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
             Self::NoGuard { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_FUNCTION,
             Self::NotInstalled => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
@@ -66,6 +68,9 @@ impl SqlError for StatusError {
             Self::NoGuard { .. } => "Write it as schema.function, as shared.state_transitions is to have it.".into(),
             Self::NotInstalled => "SELECT thorbis.install();".into(),
             Self::NoDocument { .. } => "It belongs to the current tenant and the caller may read it.".into(),
+            Self::NoTrigger { .. } => {
+                "Give the name that the trigger has, such as invoice: not that of the table.".into()
+            }
         }
     }
 }

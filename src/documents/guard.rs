@@ -5,6 +5,7 @@
 
 use crate::documents::error::StatusError;
 use crate::pg::error::SqlError;
+use crate::pg::function::text_datum;
 use crate::pg::sql;
 use crate::protect::table::as_owner;
 use pgrx::datum::DatumWithOid;
@@ -47,18 +48,20 @@ impl Image {
 /// Why the guard is against it; None when it is not.
 pub fn objection(table: pg_sys::Oid, guard: &str, old: Image, new: Image) -> Option<String> {
     let named = guard.split_once('.').map(|(schema, name)| quote_qualified_identifier(schema, name));
-    let known = |name: &String| {
-        let found = "SELECT 1 FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure($1) AND p.prorettype = 'text'::pg_catalog.regtype";
-        sql::exists(found, &[format!("{name}(jsonb,jsonb)").into()])
+    let Some(function) = named.filter(|name| is_guard(name)) else {
+        StatusError::NoGuard { guard: guard.to_owned() }.raise()
     };
-    let Some(function) = named.filter(known) else { StatusError::NoGuard { guard: guard.to_owned() }.raise() };
     let call = format!("SELECT {function}({}, {})", old.expression(1), new.expression(2));
-    as_owner(table, || {
-        // Not read-only: it sees what was committed while the row was waited for.
-        pgrx::Spi::connect_mut(|client| {
-            let rows = client.update(&call, Some(1), &[old.argument(), new.argument()]);
-            let rows = rows.unwrap_or_else(|e| pgrx::error!("{e}"));
-            rows.into_iter().next().and_then(|row| sql::optional::<String>(&row, 1))
-        })
-    })
+    // As of now: it sees what was committed while the row was waited for.
+    as_owner(table, || sql::text_now(&call, &[old.argument(), new.argument()]))
+}
+
+/// Whether there is such a function, and it gives text.
+fn is_guard(name: &str) -> bool {
+    let signature = text_datum(&format!("{name}(pg_catalog.jsonb,pg_catalog.jsonb)"));
+    // SAFETY: text to regprocedure, which is an oid or NULL; then a look-up in the catalog's cache.
+    unsafe {
+        let found = pgrx::direct_function_call::<pg_sys::Oid>(pg_sys::to_regprocedure, &[Some(signature)]);
+        found.is_some_and(|function| pg_sys::get_func_rettype(function) == pg_sys::TEXTOID)
+    }
 }

@@ -1,4 +1,7 @@
-//! `assign_document_number(column [, series [, gap_free]])`: the number of a document, when none is given.
+//! `assign_document_number(column [, series [, gap_free [, when [, value ...]]]])`: the number of a document, when none is given.
+//!
+//! A trigger with a WHEN clause sees only the rows that it is for, and a number may be there before. One that fires for every
+//! INSERT and UPDATE, and is told by `when` which of them have a number, sees each that is given by hand.
 //!
 //! A sequence would be one for all tenants: it shows how much business the others do, and every rollback leaves a gap.
 //! How the number looks and what is counted together is in `shared.number_series`; without a row there, each tenant counts
@@ -20,6 +23,7 @@ use crate::protect::table::qualified_name;
 use crate::v1_function;
 use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
+use std::ffi::CStr;
 use uuid::Uuid;
 
 /// So many numbers in a row may have been given by hand.
@@ -56,21 +60,26 @@ v1_function!(
             series: arguments.get(1).map_or_else(of_table, |series| (*series).to_owned()),
             location: location.and_then(|_| trigger.uuid(trigger.new_row(), "location_id")),
         };
-        let numbers = Numbers::of(&place, of == pg_sys::TEXTOID, arguments.get(2) == Some(&"true"), None);
         let column = Column { trigger: &trigger, name: column, attribute, tenant };
-        match column.given() {
-            Given::Nothing => trigger.with_value(attribute, column.assign(&numbers, &place.series)),
-            Given::AsBefore => trigger.unchanged(),
-            Given::Number(number) => {
-                if numbers.gap_free && !trusted {
-                    let (table, column) = (trigger.table_name(), column.name.to_owned());
-                    NumberError::Given { table, column }.raise();
-                }
-                if let Some(number) = number.filter(|_| !numbers.gap_free && !trusted) {
-                    numbers.counter.follow(number, || column.first(&numbers));
-                }
+        let given = column.given();
+        let is_due = arguments.get(3).is_none_or(|when| is_any_of(&trigger, when, &arguments[4..]));
+        if matches!(given, Given::AsBefore) || matches!(given, Given::Nothing) && !is_due {
+            return trigger.unchanged();
+        }
+        let numbers = Numbers::of(&place, of == pg_sys::TEXTOID, arguments.get(2) == Some(&"true"), None);
+        if numbers.gap_free && !trusted && !matches!(given, Given::Nothing) {
+            let (table, column) = (trigger.table_name(), column.name.to_owned());
+            NumberError::Given { table, column }.raise();
+        }
+        match given {
+            Given::Nothing | Given::Null if is_due => {
+                trigger.with_value(attribute, column.assign(&numbers, &place.series))
+            }
+            Given::Number(Some(number)) if !numbers.gap_free && !trusted => {
+                numbers.counter.follow(number, || column.first(&numbers));
                 trigger.unchanged()
             }
+            _ => trigger.unchanged(),
         }
     })
 });
@@ -81,6 +90,19 @@ pub fn next(tenant: Uuid, series: &str, location: Option<Uuid>, on: Option<i32>)
     let place = Place { tenant, series: series.to_owned(), location };
     let numbers = Numbers::of(&place, true, true, on);
     numbers.written(numbers.counter.next_without_gaps(|| 1))
+}
+
+/// Whether the column has one of these values, as they are written; without values, whether it has any.
+fn is_any_of(trigger: &Trigger, column: &str, values: &[&str]) -> bool {
+    let (attribute, of) = trigger.any_column(column);
+    let Some(value) = trigger.value(trigger.new_row(), attribute) else { return false };
+    let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
+    // SAFETY: the column's type and its value; the text is palloc'd and terminated.
+    let written = unsafe {
+        pg_sys::getTypeOutputInfo(of, &mut output, &mut varlena);
+        CStr::from_ptr(pg_sys::OidOutputFunctionCall(output, value)).to_string_lossy()
+    };
+    values.is_empty() || values.iter().any(|value| *value == written)
 }
 
 /// Where a document is numbered.
@@ -124,7 +146,9 @@ impl Numbers {
 /// What the statement gives the column.
 enum Given {
     Nothing,
-    /// An UPDATE that leaves the number alone.
+    /// Nothing, where a number was.
+    Null,
+    /// An UPDATE that leaves the number as it is.
     AsBefore,
     /// Something of its own; None where the column is text.
     Number(Option<i64>),
@@ -144,8 +168,10 @@ impl Column<'_> {
 
     fn given(&self) -> Given {
         let value = |row| self.trigger.value(row, self.attribute);
-        let Some(given) = value(self.trigger.new_row()) else { return Given::Nothing };
         let before = if self.trigger.is_update() { value(self.trigger.old()) } else { None };
+        let Some(given) = value(self.trigger.new_row()) else {
+            return if before.is_some() { Given::Null } else { Given::Nothing };
+        };
         if !self.is_text() {
             let same = before.is_some_and(|before| before.value() as i32 == given.value() as i32);
             return if same { Given::AsBefore } else { Given::Number(Some(i64::from(given.value() as i32))) };

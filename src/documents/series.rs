@@ -16,9 +16,9 @@ const RESET: i32 = 7;
 const GAP_FREE: i32 = 8;
 
 /// The business date of now, as the days since 2000-01-01: in the time zone of the place or the tenant, and of the day
-/// before until the place's hour.
+/// before until the place's hour. By the clock: a transaction that is open over New Year's Eve gets no number of the old year.
 const TODAY: &str = "
-SELECT (((pg_catalog.now() AT TIME ZONE coalesce(l.timezone, t.timezone)) - coalesce(l.business_day_cutoff, '00:00'))::date
+SELECT (((pg_catalog.clock_timestamp() AT TIME ZONE coalesce(l.timezone, t.timezone)) - coalesce(l.business_day_cutoff, '00:00'))::date
            - DATE '2000-01-01')::bigint
   FROM shared.tenants t LEFT JOIN shared.locations l ON l.tenant_id = t.id AND l.id = $2
  WHERE t.id = $1";

@@ -37,6 +37,8 @@ pub enum LedgerError {
     NotEnoughOnCard,
     #[error("gift card activity {activity} is not possible in status {status}")]
     CardStatus { activity: String, status: String },
+    #[error("a gift card with a balance cannot be deactivated")]
+    CardNotEmpty,
     #[error("the amount has more decimal places than the currency of the tenant")]
     MinorUnit,
     #[error("the code of a gift card has 8 to 64 letters and digits")]
@@ -53,7 +55,7 @@ pub enum LedgerError {
     KeyReused,
     #[error("the request with this idempotency key is gone: it was rolled back meanwhile")]
     KeyGone,
-    #[error("a row of a ledger was left out by ON CONFLICT or by another trigger")]
+    #[error("a row of a ledger was left out by another trigger")]
     RowLeftOut,
     #[error("table \"{0}\" is missing")]
     NoTable(&'static str),
@@ -78,7 +80,8 @@ impl SqlError for LedgerError {
             | Self::NotEnoughPoints
             | Self::ReversesMore
             | Self::Reservation
-            | Self::CardStatus { .. } => PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
+            | Self::CardStatus { .. }
+            | Self::CardNotEmpty => PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
             Self::ReservationClosed | Self::CountStatus(_) | Self::CountPosted => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
@@ -110,6 +113,7 @@ impl SqlError for LedgerError {
             Self::CardStatus { .. } => {
                 "Only an active card moves money. shared.state_transitions lists what follows what."
             }
+            Self::CardNotEmpty => "Clear its balance first.",
             Self::MinorUnit => "Round it to the tenant's minor_unit first.",
             Self::CardCode => "Spaces and hyphens do not count, nor does the case of letters.",
             Self::CardExists => "Make another code.",
@@ -118,7 +122,7 @@ impl SqlError for LedgerError {
             Self::ReversesMore => "Take back what is left of the entry.",
             Self::KeyReused => "A key belongs to one request: make a new one, or repeat the request as it was.",
             Self::KeyGone => "Repeat the request.",
-            Self::RowLeftOut => "Insert without ON CONFLICT, or use the functions with an idempotency key.",
+            Self::RowLeftOut => "Triggers on the table of a ledger must return the row they are given.",
             Self::NoTable(_) => "SELECT thorbis.install();",
         }
         .into()

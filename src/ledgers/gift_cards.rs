@@ -8,7 +8,6 @@ use crate::access::functions as access;
 use crate::ledgers::entry::{Entry, require_positive};
 use crate::ledgers::error::LedgerError;
 use crate::ledgers::request::{Arguments, Caller, jsonb, numeric_arg, text_arg};
-use crate::ledgers::stock::numeric;
 use crate::pg::error::SqlError;
 use crate::pg::fresh::{self, Arg};
 use crate::pg::function::guarded;
@@ -83,7 +82,7 @@ fn apply(mut entry: Entry) -> pg_sys::Datum {
         LedgerError::NotEnoughOnCard.raise();
     }
     if rule.to == Some("DEACTIVATED") && after != AnyNumeric::from(0) {
-        LedgerError::CardStatus { activity, status: "with a balance".into() }.raise();
+        LedgerError::CardNotEmpty.raise();
     }
     fresh::write(
         entry.trigger.owner(),
@@ -110,7 +109,7 @@ impl Card {
             "SELECT status, balance FROM shared.gift_cards
               WHERE tenant_id OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
             &[Arg::Uuid(tenant), Arg::Uuid(id)],
-            |row| card = row.text(1).zip(numeric(row, 2)),
+            |row| card = row.text(1).zip(row.numeric(2)),
         );
         let (status, balance) = card.unwrap_or_else(|| LedgerError::Unknown("gift card").raise());
         Card { status, balance }
@@ -223,5 +222,5 @@ fn record(caller: &Caller, activity: &str, args: Arguments) -> String {
         Arg::optional_uuid(args.optional_uuid(5)),
         Arg::optional_uuid(access::actor()),
     ];
-    caller.text(INSERT_ACTIVITY, &arguments).expect("the statement returns a row")
+    caller.text(INSERT_ACTIVITY, &arguments).unwrap_or_else(|| LedgerError::RowLeftOut.raise())
 }

@@ -71,7 +71,7 @@ fn apply(mut entry: Entry) -> pg_sys::Datum {
         }
     };
     entry.compute("balance_after", Some(pg_sys::Datum::from(after)));
-    if points > 0 && entry.datum("expires_at", pg_sys::TIMESTAMPTZOID).is_none() {
+    if points > 0 && entry.time("expires_at").is_none() {
         entry.compute("expires_at", expiry(owner, &key));
     }
     entry.sign();

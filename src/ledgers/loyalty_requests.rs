@@ -82,7 +82,7 @@ fn record(caller: &Caller, kind: &str, args: Arguments) -> String {
         Arg::optional_uuid(None),
         Arg::Bigint(0),
     ];
-    caller.text(INSERT_ENTRY, &arguments).expect("the statement returns a row")
+    caller.text(INSERT_ENTRY, &arguments).unwrap_or_else(|| LedgerError::RowLeftOut.raise())
 }
 
 v1_function!(
@@ -153,5 +153,5 @@ fn reverse(caller: &Caller, id: Uuid, wanted: Option<i64>) -> String {
         Arg::Uuid(id),
         Arg::Bigint(shortfall),
     ];
-    caller.text(INSERT_ENTRY, &arguments).expect("the statement returns a row")
+    caller.text(INSERT_ENTRY, &arguments).unwrap_or_else(|| LedgerError::RowLeftOut.raise())
 }

@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `entry` | a row of a ledger while it is written: whose it is, who may, its computed columns, that it is written at all |
+//! | `entry` | a row of a ledger while it is written: whose it is, who may, its computed columns |
 //! | `request` | requests with a key are done once: who asks, what was asked, what was answered |
 //! | `stock` | movements between places and the balances that follow |
 //! | `stock_requests` | posting movements, reserving, releasing |
@@ -12,7 +12,7 @@
 //! | `loyalty` | points in lots that expire, spent oldest first |
 //! | `loyalty_requests` | earning, spending, taking back |
 //! | `expire` | tasks of `thorbis.maintain()` |
-//! | `verify` | proves that balances are the sums of their movements |
+//! | `verify` | proves that balances are the sums of their movements, and payments those of theirs |
 
 pub mod entry;
 pub mod error;

@@ -6,6 +6,7 @@
 //!
 //! Locks are taken in this order: balances by item and place, then the reservation.
 
+use crate::access::functions as access;
 use crate::ledgers::entry::{Entry, require_positive};
 use crate::ledgers::error::LedgerError;
 use crate::ledgers::request::{numeric_arg, time_arg};
@@ -14,7 +15,7 @@ use crate::pg::fresh::{self, Arg};
 use crate::pg::function::guarded;
 use crate::pg::trigger::{Firing, Trigger};
 use crate::v1_function;
-use pgrx::{AnyNumeric, FromDatum, IntoDatum, pg_sys};
+use pgrx::{AnyNumeric, IntoDatum, pg_sys};
 use uuid::Uuid;
 
 /// How far the clock of a device may be ahead.
@@ -68,7 +69,7 @@ fn apply(mut entry: Entry) -> pg_sys::Datum {
     }
     // SAFETY: reads the clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    let occurred = entry.datum("occurred_at", pg_sys::TIMESTAMPTZOID);
+    let occurred = entry.time("occurred_at");
     if occurred.is_some_and(|at| at.value() as i64 > now.saturating_add(CLOCK_SKEW_MICROSECONDS)) {
         LedgerError::InTheFuture.raise();
     }
@@ -94,6 +95,10 @@ fn apply(mut entry: Entry) -> pg_sys::Datum {
     for (location, kind, change, column) in legs {
         let balance = Balance { owner, tenant: entry.tenant, item, location };
         let after = if has_balance(kind) { balance.change(&change, occurred) } else { None };
+        if has_balance(kind) && after.is_none() {
+            // It is said to have happened before a count, so the balance stays: whoever says so must be one who may correct it.
+            access::require("stock", "adjust");
+        }
         entry.compute(column, after.and_then(IntoDatum::into_datum));
     }
     if let Some(reservation) = reservation {
@@ -171,7 +176,7 @@ impl Balance {
                     OPERATOR(pg_catalog.>=) (b.reserved OPERATOR(pg_catalog.+) $5)
           RETURNING CASE WHEN b.counted_at OPERATOR(pg_catalog.>=) $7 THEN NULL ELSE b.on_hand END",
             &[tenant, item, location, numeric_arg(on_hand), numeric_arg(reserved), numeric_arg(incoming), time_arg(at)],
-            |row| changed = Some(numeric(row, 1)),
+            |row| changed = Some(row.numeric(1)),
         );
         changed
     }
@@ -212,7 +217,7 @@ impl Balance {
           RETURNING direction OPERATOR(pg_catalog.=) 'out', quantity OPERATOR(pg_catalog.-) fulfilled_quantity",
             &self.key(),
             |row| {
-                let rest = numeric(row, 2).unwrap_or_else(|| 0.into());
+                let rest = row.numeric(2).unwrap_or_else(|| 0.into());
                 let of = if row.boolean(1) == Some(true) { &mut held.reserved } else { &mut held.incoming };
                 *of = of.clone() - rest;
             },
@@ -222,12 +227,6 @@ impl Balance {
         }
         expired
     }
-}
-
-/// A numeric column of a row.
-pub fn numeric(row: &fresh::Row, column: i32) -> Option<AnyNumeric> {
-    // SAFETY: `datum` sees to the type; the number is copied.
-    row.datum(column, pg_sys::NUMERICOID).and_then(|datum| unsafe { AnyNumeric::from_datum(datum, false) })
 }
 
 /// Stock that is held back, or announced.

@@ -53,7 +53,8 @@ const INSERT_LINES: &str = "
                quantity numeric, unit_cost numeric, reason text, document text, document_id uuid,
                stock_reservation_id uuid, occurred_at timestamptz)
         RETURNING id)
-    SELECT jsonb_build_object('movement_ids', jsonb_agg(id))::text FROM written";
+    SELECT jsonb_build_object('movement_ids', jsonb_agg(id))::text FROM written
+    HAVING count(*) = jsonb_array_length($2)";
 
 fn post(caller: &Caller, lines: pg_sys::Datum) -> String {
     let (tenant, lines) = (Arg::Uuid(caller.tenant), Arg::Value(pg_sys::JSONBOID, Some(lines)));
@@ -85,7 +86,7 @@ fn post(caller: &Caller, lines: pg_sys::Datum) -> String {
         held.iter().for_each(Balance::lock);
     }
     let actor = Arg::optional_uuid(access::actor());
-    caller.text(INSERT_LINES, &[tenant, lines, actor]).expect("the statement returns a row")
+    caller.text(INSERT_LINES, &[tenant, lines, actor]).unwrap_or_else(|| LedgerError::RowLeftOut.raise())
 }
 
 v1_function!(
@@ -114,7 +115,7 @@ fn reserve(caller: &Caller, args: Arguments) -> String {
     let balance = Balance { owner: caller.owner(), tenant: caller.tenant, item, location };
     // As the columns keep it, or the reservation and the balance would differ by what is rounded off.
     let quantity = caller
-        .first("SELECT $1::numeric(14,5)", &[numeric_arg(args.numeric(2, "quantity"))], |row| stock::numeric(row, 1))
+        .first("SELECT $1::numeric(14,5)", &[numeric_arg(args.numeric(2, "quantity"))], |row| row.numeric(1))
         .flatten()
         .unwrap_or_else(|| LedgerError::NotANumber("the quantity of a reservation").raise());
     require_positive("the quantity of a reservation", &quantity);
@@ -169,7 +170,7 @@ fn release(caller: &Caller, id: Uuid) -> String {
     let close = "UPDATE shared.stock_reservations SET status = 'released', closed_at = now()
                   WHERE tenant_id = $1 AND id = $2 AND status = 'open'
                   RETURNING direction = 'out', quantity - fulfilled_quantity";
-    let closed = caller.first(close, &key, |row| (row.boolean(1) == Some(true), stock::numeric(row, 2)));
+    let closed = caller.first(close, &key, |row| (row.boolean(1) == Some(true), row.numeric(2)));
     if let Some((is_out, Some(rest))) = closed {
         let rest = AnyNumeric::from(0) - rest;
         let change = match is_out {
@@ -178,12 +179,12 @@ fn release(caller: &Caller, id: Uuid) -> String {
         };
         balance.change(&change, None);
     }
-    let state = "SELECT jsonb_build_object('reservation_id', id, 'status', status)::text
+    let state = "SELECT jsonb_build_object('reservation_id', id, 'status', status)::text, status = 'fulfilled'
                    FROM shared.stock_reservations WHERE tenant_id = $1 AND id = $2";
-    let answer = caller.text(state, &key).expect("the reservation is there");
-    // Stock that was moved meanwhile cannot be set free.
-    if answer.contains("\"fulfilled\"") {
-        LedgerError::ReservationClosed.raise();
+    match caller.first(state, &key, |row| row.text(1).zip(row.boolean(2))).flatten() {
+        Some((answer, false)) => answer,
+        // Stock that was moved meanwhile cannot be set free.
+        Some((_, true)) => LedgerError::ReservationClosed.raise(),
+        None => LedgerError::Unknown("stock reservation").raise(),
     }
-    answer
 }

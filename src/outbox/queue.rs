@@ -1,5 +1,6 @@
 //! Handing events to consumers: claimed, then completed or failed. Who claims an event has it for a while; when it is not
-//! completed by then, because its consumer died, it can be claimed again. So every event arrives at least once.
+//! completed by then, because its consumer died, it can be claimed again. So every event arrives at least once. Whoever
+//! comes too late to complete it or to say that it failed does nothing: it may be with another consumer by then.
 //!
 //! Of the events of one document only the oldest that is not published can be claimed: they arrive in their order, unless
 //! one is given up.
@@ -20,8 +21,9 @@ use uuid::Uuid;
 const MOST_EVENTS: i32 = 1000;
 const LONGEST_VISIBILITY: i32 = 24 * 60 * 60;
 
-/// After 20 attempts an event is given up.
-///
+/// After so many attempts an event is given up.
+pub const MOST_ATTEMPTS: i64 = 20;
+
 /// A statement for the events of the tenant `$1`, and the same for those of all tenants, with `$1` NULL.
 macro_rules! for_tenant_or_all {
     ($name:ident, $alias:literal, $before:expr, $after:expr) => {
@@ -35,14 +37,14 @@ for_tenant_or_all!(
     "e",
     "WITH due AS MATERIALIZED (
         SELECT e.tenant_id, e.id FROM shared.outbox e WHERE ",
-    " AND e.published_at IS NULL AND e.failed_at IS NULL AND e.attempts < 20 AND e.available_at <= clock_timestamp()
+    " AND e.published_at IS NULL AND e.failed_at IS NULL AND e.attempts < $6 AND e.available_at <= clock_timestamp()
             AND ($3::text[] IS NULL OR e.topic = ANY ($3))
             AND NOT EXISTS (
                 SELECT FROM shared.outbox b
                 WHERE b.tenant_id = e.tenant_id AND b.document_id = e.document_id
                     AND (b.occurred_at, b.id) < (e.occurred_at, e.id)
                     AND b.published_at IS NULL AND b.failed_at IS NULL
-                    AND (b.attempts < 20 OR b.available_at > clock_timestamp())
+                    AND (b.attempts < $6 OR b.available_at > clock_timestamp())
                     AND ($3::text[] IS NULL OR b.topic = ANY ($3)))
         ORDER BY e.available_at, e.occurred_at, e.id
         LIMIT $4 FOR UPDATE SKIP LOCKED)
@@ -58,18 +60,20 @@ for_tenant_or_all!(
     COMPLETE,
     "o",
     "UPDATE shared.outbox o SET published_at = clock_timestamp() WHERE ",
-    " AND o.id = ANY ($2) AND o.claimed_at IS NOT NULL AND o.published_at IS NULL AND o.failed_at IS NULL"
+    " AND o.id = ANY ($3) AND o.claimed_by = $2 AND o.available_at > clock_timestamp()
+        AND o.published_at IS NULL AND o.failed_at IS NULL"
 );
 
-// The first repetition comes after two seconds, the last ones an hour apart.
+// The first repetition comes after two seconds, the last ones an hour apart. The claim is over.
 for_tenant_or_all!(
     FAIL,
     "o",
     "UPDATE shared.outbox o
         SET available_at = clock_timestamp() + least(1 << least(o.attempts, 12), 3600) * interval '1 second',
-            failed_at = CASE WHEN o.attempts >= 20 THEN clock_timestamp() END
+            failed_at = CASE WHEN o.attempts >= $4 THEN clock_timestamp() END, claimed_by = NULL, claimed_at = NULL
       WHERE ",
-    " AND o.id = ANY ($2) AND o.claimed_at IS NOT NULL AND o.published_at IS NULL AND o.failed_at IS NULL"
+    " AND o.id = ANY ($3) AND o.claimed_by = $2 AND o.available_at > clock_timestamp()
+        AND o.published_at IS NULL AND o.failed_at IS NULL"
 );
 
 /// Whose events the caller may consume: those of the current tenant or, without one, an operator those of all.
@@ -135,6 +139,7 @@ fn claim_outbox_events(
         Arg::Value(pg_sys::TEXTARRAYOID, topics.into_datum()),
         Arg::Bigint(most.into()),
         Arg::Bigint(visibility.into()),
+        Arg::Bigint(MOST_ATTEMPTS),
     ];
     let mut events = Vec::new();
     scope.run(CLAIM, &args, |row| {
@@ -154,16 +159,23 @@ fn claim_outbox_events(
 }
 
 #[pg_extern(sql = false)]
-fn complete_outbox_events(ids: Option<Vec<Option<pgrx::Uuid>>>) -> i64 {
-    change(COMPLETE, ids)
+fn complete_outbox_events(consumer: Option<&str>, ids: Option<Vec<Option<pgrx::Uuid>>>) -> i64 {
+    change(COMPLETE, consumer, ids, &[])
 }
 
 #[pg_extern(sql = false)]
-fn fail_outbox_events(ids: Option<Vec<Option<pgrx::Uuid>>>) -> i64 {
-    change(FAIL, ids)
+fn fail_outbox_events(consumer: Option<&str>, ids: Option<Vec<Option<pgrx::Uuid>>>) -> i64 {
+    change(FAIL, consumer, ids, &[Arg::Bigint(MOST_ATTEMPTS)])
 }
 
-fn change(statements: [&'static str; 2], ids: Option<Vec<Option<pgrx::Uuid>>>) -> i64 {
+/// What becomes of those events that the consumer has.
+fn change(
+    statements: [&'static str; 2],
+    consumer: Option<&str>,
+    ids: Option<Vec<Option<pgrx::Uuid>>>,
+    more: &[Arg],
+) -> i64 {
+    let consumer = Arg::Text(required("consumer", consumer));
     let ids = Arg::Value(pg_sys::UUIDARRAYOID, required("ids", ids).into_datum());
-    Scope::of_caller().run(statements, &[ids], |_| ()) as i64
+    Scope::of_caller().run(statements, &[&[consumer, ids], more].concat(), |_| ()) as i64
 }

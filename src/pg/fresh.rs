@@ -10,7 +10,7 @@ use crate::pg::function::{bytes_datum, text_datum};
 use crate::pg::identity::ActingAs;
 use crate::pg::settings_scope::SettingsScope;
 use crate::pg::uuid as pg_uuid;
-use pgrx::pg_sys;
+use pgrx::{AnyNumeric, FromDatum, pg_sys};
 use std::cell::RefCell;
 use std::ffi::CString;
 use uuid::Uuid;
@@ -89,6 +89,12 @@ impl Row {
     /// A bigint column, None when it is NULL.
     pub fn bigint(&self, column: i32) -> Option<i64> {
         self.datum(column, pg_sys::INT8OID).map(|d| d.value() as i64)
+    }
+
+    /// A numeric column, None when it is NULL.
+    pub fn numeric(&self, column: i32) -> Option<AnyNumeric> {
+        // SAFETY: `datum` checked that it is numeric; the number is copied.
+        self.datum(column, pg_sys::NUMERICOID).and_then(|d| unsafe { AnyNumeric::from_datum(d, false) })
     }
 }
 

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod index_lookup;
 pub mod kept;
 pub mod made;
+pub mod private_lock;
 pub mod raw;
 pub mod settings_scope;
 pub mod slot;

@@ -27,6 +27,20 @@ pub fn exists(sql: &str, args: &[DatumWithOid]) -> bool {
 
 /// The one jsonb value of a query, as PostgreSQL made it, in the current memory context.
 pub fn jsonb(sql: &str, args: &[DatumWithOid]) -> pg_sys::Datum {
+    single(sql, args, pg_sys::JSONBOID, true).expect("a query of our own gives a value")
+}
+
+/// The one text of a query, None when it is NULL. It sees what was committed by now, as a statement that writes would, and
+/// assigns no transaction id.
+pub fn text_now(sql: &str, args: &[DatumWithOid]) -> Option<String> {
+    let text = single(sql, args, pg_sys::TEXTOID, false);
+    // SAFETY: `single` checked that it is text.
+    text.map(|text| unsafe { crate::pg::function::with_text(text, str::to_owned) })
+}
+
+/// The value of a query with one row and one column of that type, in the current memory context. `active`: under the
+/// snapshot of the running statement, else under one taken now.
+fn single(sql: &str, args: &[DatumWithOid], of: pg_sys::Oid, active: bool) -> Option<pg_sys::Datum> {
     let sql = std::ffi::CString::new(sql).expect("SQL text");
     let mut types: Vec<pg_sys::Oid> = args.iter().map(DatumWithOid::oid).collect();
     let nulls: Vec<std::ffi::c_char> =
@@ -43,16 +57,15 @@ pub fn jsonb(sql: &str, args: &[DatumWithOid]) -> pg_sys::Datum {
             types.as_mut_ptr(),
             values.as_mut_ptr(),
             nulls.as_ptr(),
-            true,
+            active,
             1,
         );
         assert!(code == pg_sys::SPI_OK_SELECT as i32 && pg_sys::SPI_processed == 1, "a query of our own has a row");
         let table = &*pg_sys::SPI_tuptable;
-        assert_eq!(pg_sys::SPI_gettypeid(table.tupdesc, 1), pg_sys::JSONBOID);
+        assert_eq!(pg_sys::SPI_gettypeid(table.tupdesc, 1), of);
         let mut null = false;
         let value = pg_sys::SPI_getbinval(*table.vals, table.tupdesc, 1, &mut null);
-        assert!(!null, "a query of our own gives a value");
-        let copy = pg_sys::SPI_datumTransfer(value, false, -1);
+        let copy = (!null).then(|| pg_sys::SPI_datumTransfer(value, false, -1));
         pg_sys::SPI_finish();
         copy
     }

@@ -79,6 +79,22 @@ pub fn permit_employee(db: &Database, permissions: &[(&str, &str)]) {
     }
 }
 
+/// Gives the employee of A these permissions, and takes those to read stock, cards and points.
+pub fn permit_employee_without_reading(db: &Database, permissions: &[(&str, &str)]) {
+    let sql = "DELETE FROM rbac.role_permissions WHERE tenant_id = $1 AND role_id = $2 AND resource = ANY ($3)";
+    let resources = ["stock", "gift_cards", "loyalty"];
+    ok(db.superuser().execute(sql, &[&A.id, &A.employee_role, &resources.as_slice()]));
+    permit_employee(db, permissions);
+}
+
+/// None of these tables of schema shared shows a row.
+#[track_caller]
+pub fn assert_sees_nothing(tx: &mut impl GenericClient, tables: &[&str]) {
+    for table in tables {
+        assert_eq!(one::<i64>(tx, &format!("SELECT count(*) FROM shared.{table}"), &[]), 0, "{table}");
+    }
+}
+
 /// How many rows a table has, of all tenants.
 pub fn rows(db: &Database, table: &str) -> i64 {
     one(&mut db.superuser(), &format!("SELECT count(*) FROM {table}"), &[])

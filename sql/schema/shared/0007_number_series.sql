@@ -37,7 +37,7 @@ COMMENT ON TABLE shared.number_series IS
 COMMENT ON COLUMN shared.number_series.tenant_id IS 'The tenant the row belongs to';
 COMMENT ON COLUMN shared.number_series.id IS 'Identifies the row within its tenant';
 COMMENT ON COLUMN shared.number_series.series IS
-    'What is numbered, as the trigger assign_document_number() names it, such as invoices; where it names nothing, schema.table.column';
+    'What is numbered: invoice (and what begins with invoice_), credit_note, restaurants.orders; else as the trigger assign_document_number() names it, and where it names nothing, schema.table.column';
 COMMENT ON COLUMN shared.number_series.location_id IS
     'The location that has this definition, and in an integer column a count of its own; NULL for all that have none';
 COMMENT ON COLUMN shared.number_series.prefix IS

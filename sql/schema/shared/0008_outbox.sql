@@ -49,8 +49,8 @@ COMMENT ON COLUMN shared.outbox.payload IS 'The columns that the trigger lists, 
 COMMENT ON COLUMN shared.outbox.occurred_at IS 'When it happened, by the clock';
 COMMENT ON COLUMN shared.outbox.available_at IS 'From when on it can be claimed';
 COMMENT ON COLUMN shared.outbox.attempts IS 'How often it was claimed';
-COMMENT ON COLUMN shared.outbox.claimed_by IS 'The consumer that claimed it last';
-COMMENT ON COLUMN shared.outbox.claimed_at IS 'When it was claimed last';
+COMMENT ON COLUMN shared.outbox.claimed_by IS 'The consumer that claimed it last, NULL when that one failed';
+COMMENT ON COLUMN shared.outbox.claimed_at IS 'When it was claimed last, NULL when that failed';
 COMMENT ON COLUMN shared.outbox.published_at IS 'When it was completed, NULL before. A week later it is removed';
 COMMENT ON COLUMN shared.outbox.failed_at IS 'When it was given up, after 20 attempts';
 COMMENT ON COLUMN shared.outbox.created_at IS 'When its transaction began';
@@ -75,27 +75,27 @@ CREATE FUNCTION shared.claim_outbox_events(consumer text, most integer DEFAULT 1
     $function$;
 
 COMMENT ON FUNCTION shared.claim_outbox_events(text, integer, text[], integer) IS
-    'The next events of the current tenant for a consumer, of some topics or of all; an operator without a tenant gets those of all tenants. Nobody else gets them for the given time: complete them by then. Of one document only the oldest is handed out. Needs outbox:consume';
+    'The next events of the current tenant for a consumer, of some topics or of all; each process that consumes has a name of its own; an operator without a tenant gets those of all tenants. Nobody else gets them for the given time: complete them by then. Of one document only the oldest is handed out. Needs outbox:consume';
 REVOKE ALL ON FUNCTION shared.claim_outbox_events(text, integer, text[], integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shared.claim_outbox_events(text, integer, text[], integer) TO thorbis_app, thorbis_platform;
 
-CREATE FUNCTION shared.complete_outbox_events(ids uuid[]) RETURNS bigint
+CREATE FUNCTION shared.complete_outbox_events(consumer text, ids uuid[]) RETURNS bigint
     LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS $function$ SELECT thorbis.complete_outbox_events(ids) $function$;
+    AS $function$ SELECT thorbis.complete_outbox_events(consumer, ids) $function$;
 
-COMMENT ON FUNCTION shared.complete_outbox_events(uuid[]) IS
-    'These claimed events were delivered; returns how many were not completed before. Needs outbox:consume';
-REVOKE ALL ON FUNCTION shared.complete_outbox_events(uuid[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION shared.complete_outbox_events(uuid[]) TO thorbis_app, thorbis_platform;
+COMMENT ON FUNCTION shared.complete_outbox_events(text, uuid[]) IS
+    'The consumer delivered these events; returns how many counted. None that it has not claimed, or whose time is over: somebody else may have it by now. Needs outbox:consume';
+REVOKE ALL ON FUNCTION shared.complete_outbox_events(text, uuid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION shared.complete_outbox_events(text, uuid[]) TO thorbis_app, thorbis_platform;
 
-CREATE FUNCTION shared.fail_outbox_events(ids uuid[]) RETURNS bigint
+CREATE FUNCTION shared.fail_outbox_events(consumer text, ids uuid[]) RETURNS bigint
     LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-    AS $function$ SELECT thorbis.fail_outbox_events(ids) $function$;
+    AS $function$ SELECT thorbis.fail_outbox_events(consumer, ids) $function$;
 
-COMMENT ON FUNCTION shared.fail_outbox_events(uuid[]) IS
-    'These claimed events could not be delivered: they can be claimed again later, each time twice as late up to an hour, and are given up after 20 attempts. Needs outbox:consume';
-REVOKE ALL ON FUNCTION shared.fail_outbox_events(uuid[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION shared.fail_outbox_events(uuid[]) TO thorbis_app, thorbis_platform;
+COMMENT ON FUNCTION shared.fail_outbox_events(text, uuid[]) IS
+    'The consumer could not deliver these events: they can be claimed again later, each time twice as late up to an hour, and are given up after 20 attempts. Returns how many counted, as shared.complete_outbox_events() does. Needs outbox:consume';
+REVOKE ALL ON FUNCTION shared.fail_outbox_events(text, uuid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION shared.fail_outbox_events(text, uuid[]) TO thorbis_app, thorbis_platform;
 
 CREATE TABLE shared.idempotency_keys (
     tenant_id uuid NOT NULL DEFAULT @extschema@.get_current_tenant_id(),

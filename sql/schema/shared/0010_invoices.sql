@@ -58,14 +58,13 @@ CREATE TABLE shared.invoices (
     CONSTRAINT invoices_voided_by_fkey FOREIGN KEY (tenant_id, voided_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT invoices_created_by_fkey FOREIGN KEY (tenant_id, created_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT invoices_updated_by_fkey FOREIGN KEY (tenant_id, updated_by) REFERENCES shared.users (tenant_id, id),
-    CONSTRAINT invoices_series_unique UNIQUE (tenant_id, series, invoice_number),
-    CONSTRAINT invoices_chain_position_unique UNIQUE (tenant_id, series, chain_position),
     CONSTRAINT invoices_status_check CHECK (
         status IN ('draft', 'issued', 'partially_paid', 'paid', 'overdue', 'void', 'credited')),
     CONSTRAINT invoices_invoice_number_check CHECK (
         (status = 'draft') = (invoice_number IS NULL) AND (status = 'draft') = (issued_at IS NULL)
         AND (status = 'draft') = (hash IS NULL) AND (status = 'draft') = (chain_position IS NULL)),
-    CONSTRAINT invoices_series_check CHECK (series ~ '^[a-z][a-z0-9_]*$'),
+    -- No series of other documents: it would leave a gap there.
+    CONSTRAINT invoices_series_check CHECK (series ~ '^invoice(_[a-z0-9_]+)?$'),
     CONSTRAINT invoices_document_id_check CHECK ((document_type IS NULL) = (document_id IS NULL)),
     CONSTRAINT invoices_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
     CONSTRAINT invoices_rounding_mode_check CHECK (rounding_mode IN ('half_even', 'half_up', 'down', 'up')),
@@ -82,6 +81,12 @@ CREATE TABLE shared.invoices (
     CONSTRAINT invoices_row_version_check CHECK (row_version > 0)
 );
 
+-- Indexes with a condition instead of constraints: their columns are no key that others could refer to, so the issue, which
+-- fills them in, does not wait for sessions that inserted a line and wait for the issue.
+CREATE UNIQUE INDEX idx_invoices_invoice_number ON shared.invoices (tenant_id, invoice_number)
+    WHERE invoice_number IS NOT NULL;
+CREATE UNIQUE INDEX idx_invoices_chain_position ON shared.invoices (tenant_id, series, chain_position)
+    WHERE chain_position IS NOT NULL;
 CREATE INDEX idx_invoices_tenant_status ON shared.invoices (tenant_id, status, due_date);
 CREATE INDEX idx_invoices_tenant_issued ON shared.invoices (tenant_id, issued_at);
 CREATE INDEX idx_invoices_document ON shared.invoices (tenant_id, document_id) WHERE document_id IS NOT NULL;
@@ -130,7 +135,8 @@ COMMENT ON TABLE shared.invoices IS
     'What a customer owes. Once issued nothing of it changes but the state of its payment: a credit note corrects it';
 COMMENT ON COLUMN shared.invoices.tenant_id IS 'The tenant the row belongs to';
 COMMENT ON COLUMN shared.invoices.id IS 'Identifies the row within its tenant';
-COMMENT ON COLUMN shared.invoices.series IS 'The number series it takes its number from';
+COMMENT ON COLUMN shared.invoices.series IS
+    'The number series it takes its number from: invoice, or one that begins with invoice_ and is defined in shared.number_series, with a prefix of its own';
 COMMENT ON COLUMN shared.invoices.invoice_number IS 'The legal number, given when it is issued: a draft has none';
 COMMENT ON COLUMN shared.invoices.status IS
     'draft, issued, partially_paid, paid, overdue, void or credited. Functions and payments set it, nobody by hand';
@@ -230,8 +236,9 @@ CREATE TABLE shared.invoice_lines (
     CONSTRAINT invoice_lines_pricing_check CHECK (jsonb_typeof(pricing) = 'object')
 );
 
-CREATE TRIGGER write_invoice_lines_freeze
-    BEFORE INSERT OR UPDATE OR DELETE ON shared.invoice_lines
+-- New lines are refused by the trigger of the totals.
+CREATE TRIGGER update_invoice_lines_freeze
+    BEFORE UPDATE OR DELETE ON shared.invoice_lines
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_lines_of_issued();
 
 COMMENT ON TABLE shared.invoice_lines IS
@@ -275,7 +282,7 @@ DECLARE
             "tax_additive_total": "tax_additive_total", "tax_total": "tax_total", "tip_amount": "tip", "total": "total"},
         "line_outputs": {"gross": "gross", "discount_total": "discount", "net": "net", "tax_inclusive": "tax_inclusive",
             "tax_additive": "tax_additive", "total": "total"},
-        "version": "calculation_version", "hash": "calculation_hash"}';
+        "version": "calculation_version", "hash": "calculation_hash", "while": {"status": ["draft"]}}';
 BEGIN
     EXECUTE format('CREATE TRIGGER write_invoices_totals BEFORE INSERT OR UPDATE ON shared.invoices
         FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_document_totals(%L)', totals);

@@ -211,6 +211,6 @@ SELECT thorbis.credit_invoice(jsonb_strip_nulls(jsonb_build_object('invoice_id',
 $function$;
 
 COMMENT ON FUNCTION shared.credit_invoice(uuid, text, text, jsonb, numeric) IS
-    'Writes a credit note to an issued invoice and returns its key. lines: [{"invoice_line_id", "quantity"}], charge_amount: what is taken back of charges and tip; without both, everything that is left. Amounts are shares to the cent that add up to the invoice, however it is split. The same key again: the same credit note. Needs invoices:issue';
+    'Writes a credit note to an issued invoice and returns its key. lines: [{"invoice_line_id", "quantity"}], at most 2500, charge_amount: what is taken back of charges and tip; without both, everything that is left. Amounts are shares to the cent that add up to the invoice, however it is split. The same key again: the same credit note. Needs invoices:issue';
 REVOKE ALL ON FUNCTION shared.credit_invoice(uuid, text, text, jsonb, numeric) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shared.credit_invoice(uuid, text, text, jsonb, numeric) TO thorbis_app, thorbis_platform;

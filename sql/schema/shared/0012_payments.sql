@@ -281,7 +281,7 @@ SELECT thorbis.record_payment(jsonb_strip_nulls(jsonb_build_object('method', $1,
 $function$;
 
 COMMENT ON FUNCTION shared.record_payment(text, numeric, text, jsonb, numeric, numeric, text, text, uuid, uuid, uuid, text, text) IS
-    'Records a payment and what it pays, and returns its key. allocations: [{"invoice_id", "amount"}], of captured payments only. status: pending, authorized or captured. Cash in a cash session is put into its drawer. The same key again: the same payment; with another request 22023. Needs payments:record';
+    'Records a payment and what it pays, and returns its key. allocations: [{"invoice_id", "amount"}], at most 2500, of captured payments only. status: pending, authorized or captured. Cash in a cash session is put into its drawer. The same key again: the same payment; with another request 22023. Needs payments:record';
 REVOKE ALL ON FUNCTION shared.record_payment(text, numeric, text, jsonb, numeric, numeric, text, text, uuid, uuid, uuid, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shared.record_payment(text, numeric, text, jsonb, numeric, numeric, text, text, uuid, uuid, uuid, text, text) TO thorbis_app, thorbis_platform;
 
@@ -337,7 +337,7 @@ SELECT thorbis.allocate_payment(payment_id, allocations, idempotency_key)
 $function$;
 
 COMMENT ON FUNCTION shared.allocate_payment(uuid, jsonb, text) IS
-    'Says what a captured payment pays: [{"invoice_id", "amount"}]. An amount below zero takes it away again. Never more than is owed, never more than was captured and not paid back (23514). Repeated with the same idempotency_key it does nothing. Needs payments:record';
+    'Says what a captured payment pays: [{"invoice_id", "amount"}], at most 2500. An amount below zero takes it away again. Never more than is owed, never more than was captured and not paid back (23514). Repeated with the same idempotency_key it does nothing. Needs payments:record';
 REVOKE ALL ON FUNCTION shared.allocate_payment(uuid, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shared.allocate_payment(uuid, jsonb, text) TO thorbis_app, thorbis_platform;
 

@@ -142,14 +142,6 @@ CREATE TRIGGER insert_gift_card_activities_balance
     BEFORE INSERT ON shared.gift_card_activities
     FOR EACH ROW EXECUTE FUNCTION @extschema@.apply_gift_card_activity();
 
-CREATE TRIGGER insert_gift_card_activities_applied
-    AFTER INSERT ON shared.gift_card_activities
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_ledger_rows();
-
-CREATE TRIGGER insert_gift_card_activities_complete
-    AFTER INSERT ON shared.gift_card_activities
-    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.check_ledger_rows();
-
 CREATE TRIGGER write_gift_card_activities_append_only
     BEFORE UPDATE OR DELETE ON shared.gift_card_activities
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_append_only();
@@ -159,7 +151,7 @@ CREATE TRIGGER truncate_gift_card_activities_append_only
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.keep_append_only();
 
 COMMENT ON TABLE shared.gift_card_activities IS
-    'What was done with a gift card, never changed. Its status and balance follow in the same transaction';
+    'What was done with a gift card, never changed. Written by the functions alone, such as shared.redeem_gift_card(); status and balance of the card follow in the same transaction';
 COMMENT ON COLUMN shared.gift_card_activities.tenant_id IS 'The tenant the row belongs to';
 COMMENT ON COLUMN shared.gift_card_activities.id IS 'Identifies the activity within its tenant';
 COMMENT ON COLUMN shared.gift_card_activities.gift_card_id IS 'The card';
@@ -177,7 +169,7 @@ COMMENT ON COLUMN shared.gift_card_activities.created_at IS 'When the row was ma
 COMMENT ON COLUMN shared.gift_card_activities.updated_at IS 'When the row last changed: rows do not change';
 
 SELECT thorbis.protect('shared.gift_card_activities', 'gift_cards', '{
-    "actions": ["select", "insert"], "platform_actions": ["select", "insert"],
+    "actions": ["select"], "platform_actions": ["select"],
     "subject": {"kind": "customer", "column": "gift_card_id", "through": "shared.gift_cards"},
     "not_personal": ["type", "reason", "document"]
 }');

@@ -125,14 +125,6 @@ CREATE TRIGGER insert_loyalty_entries_balance
     BEFORE INSERT ON shared.loyalty_entries
     FOR EACH ROW EXECUTE FUNCTION @extschema@.apply_loyalty_entry();
 
-CREATE TRIGGER insert_loyalty_entries_applied
-    AFTER INSERT ON shared.loyalty_entries
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_ledger_rows();
-
-CREATE TRIGGER insert_loyalty_entries_complete
-    AFTER INSERT ON shared.loyalty_entries
-    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.check_ledger_rows();
-
 CREATE TRIGGER insert_loyalty_entries_lots
     AFTER INSERT ON shared.loyalty_entries
     FOR EACH ROW EXECUTE FUNCTION @extschema@.apply_loyalty_lots();
@@ -145,7 +137,8 @@ CREATE TRIGGER truncate_loyalty_entries_append_only
     BEFORE TRUNCATE ON shared.loyalty_entries
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.keep_append_only();
 
-COMMENT ON TABLE shared.loyalty_entries IS 'Points earned and spent, never changed. Account and lots follow in the same transaction';
+COMMENT ON TABLE shared.loyalty_entries IS
+    'Points earned and spent, never changed. Written by the functions alone, such as shared.earn_points(); account and lots follow in the same transaction';
 COMMENT ON COLUMN shared.loyalty_entries.tenant_id IS 'The tenant the row belongs to';
 COMMENT ON COLUMN shared.loyalty_entries.id IS 'Identifies the entry within its tenant';
 COMMENT ON COLUMN shared.loyalty_entries.loyalty_account_id IS 'The account';
@@ -166,7 +159,7 @@ COMMENT ON COLUMN shared.loyalty_entries.created_at IS 'When the row was made';
 COMMENT ON COLUMN shared.loyalty_entries.updated_at IS 'When the row last changed: rows do not change';
 
 SELECT thorbis.protect('shared.loyalty_entries', 'loyalty', '{
-    "actions": ["select", "insert"], "platform_actions": ["select", "insert"],
+    "actions": ["select"], "platform_actions": ["select"],
     "subject": {"kind": "customer", "column": "loyalty_account_id", "through": "shared.loyalty_accounts"},
     "not_personal": ["type", "reason", "document"]
 }');

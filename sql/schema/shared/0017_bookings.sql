@@ -156,8 +156,9 @@ CREATE TRIGGER write_bookings_status_history
     AFTER INSERT OR UPDATE ON shared.bookings
     FOR EACH ROW EXECUTE FUNCTION @extschema@.record_status_change('booking');
 
--- The live ones, as is_live has them, which is not computed yet when this is asked.
-CREATE TRIGGER write_bookings_schedule
+-- The live ones, as is_live has them, which is not computed yet when this is asked. By its name it comes after the status,
+-- since it empties the times of what is live again.
+CREATE TRIGGER write_bookings_time
     BEFORE INSERT OR UPDATE ON shared.bookings
     FOR EACH ROW WHEN (NEW.status IN ('tentative', 'confirmed', 'in_progress'))
     EXECUTE FUNCTION @extschema@.check_booking();
@@ -185,9 +186,9 @@ COMMENT ON COLUMN shared.bookings.during IS 'From when until before when';
 COMMENT ON COLUMN shared.bookings.travel_before IS 'The way there, which the resource is taken for as well. At most a day';
 COMMENT ON COLUMN shared.bookings.occupied IS 'The time with the travel before it, computed';
 COMMENT ON COLUMN shared.bookings.is_live IS 'True while it takes the resource: tentative, confirmed or in_progress, computed';
-COMMENT ON COLUMN shared.bookings.started_at IS 'When it was begun, set with the status';
-COMMENT ON COLUMN shared.bookings.completed_at IS 'When it was completed, set with the status';
-COMMENT ON COLUMN shared.bookings.cancelled_at IS 'When it was last cancelled, set with the status';
+COMMENT ON COLUMN shared.bookings.started_at IS 'When it was begun, set with the status; NULL when it is confirmed anew';
+COMMENT ON COLUMN shared.bookings.completed_at IS 'When it was completed, set with the status; NULL when it is live again';
+COMMENT ON COLUMN shared.bookings.cancelled_at IS 'When it was cancelled, set with the status; NULL when it is live again';
 COMMENT ON COLUMN shared.bookings.document IS 'The kind of document it belongs to, such as work_order';
 COMMENT ON COLUMN shared.bookings.document_id IS 'That document';
 COMMENT ON COLUMN shared.bookings.notes IS 'What was said about it';

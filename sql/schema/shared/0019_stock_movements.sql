@@ -19,6 +19,7 @@ CREATE TABLE shared.stock_counts (
     CONSTRAINT stock_counts_created_by_fkey
         FOREIGN KEY (tenant_id, created_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT stock_counts_status_check CHECK (status IN ('draft', 'counting', 'review', 'posted', 'cancelled')),
+    CONSTRAINT stock_counts_counted_at_check CHECK (isfinite(counted_at)),
     CONSTRAINT stock_counts_posted_at_check
         CHECK ((status = 'posted') = (posted_at IS NOT NULL) AND (status <> 'posted' OR counted_at IS NOT NULL))
 );
@@ -141,6 +142,7 @@ CREATE TABLE shared.stock_movements (
         FOREIGN KEY (tenant_id, stock_count_id) REFERENCES shared.stock_counts (tenant_id, id),
     CONSTRAINT stock_movements_created_by_fkey
         FOREIGN KEY (tenant_id, created_by) REFERENCES shared.users (tenant_id, id),
+    CONSTRAINT stock_movements_occurred_at_check CHECK (isfinite(occurred_at)),
     CONSTRAINT stock_movements_quantity_check CHECK (quantity > 0 AND quantity < 'NaN'),
     CONSTRAINT stock_movements_unit_cost_check CHECK (unit_cost >= 0 AND unit_cost < 'NaN'),
     CONSTRAINT stock_movements_to_location_id_check CHECK (to_location_id <> from_location_id),
@@ -165,14 +167,6 @@ CREATE TRIGGER insert_stock_movements_balance
     BEFORE INSERT ON shared.stock_movements
     FOR EACH ROW EXECUTE FUNCTION @extschema@.apply_stock_movement();
 
-CREATE TRIGGER insert_stock_movements_applied
-    AFTER INSERT ON shared.stock_movements
-    FOR EACH ROW EXECUTE FUNCTION @extschema@.check_ledger_rows();
-
-CREATE TRIGGER insert_stock_movements_complete
-    AFTER INSERT ON shared.stock_movements
-    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.check_ledger_rows();
-
 CREATE TRIGGER write_stock_movements_append_only
     BEFORE UPDATE OR DELETE ON shared.stock_movements
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_append_only();
@@ -182,7 +176,7 @@ CREATE TRIGGER truncate_stock_movements_append_only
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.keep_append_only();
 
 COMMENT ON TABLE shared.stock_movements IS
-    'Every movement of stock from one place to another, never changed. The balances follow in the same transaction, also when rows are inserted directly';
+    'Every movement of stock from one place to another, never changed. Written by shared.post_stock_movements() and shared.post_stock_count() alone, which lock in one order; the balances follow in the same transaction, also when a superuser imports rows';
 COMMENT ON COLUMN shared.stock_movements.tenant_id IS 'The tenant the row belongs to';
 COMMENT ON COLUMN shared.stock_movements.id IS 'Identifies the movement within its tenant';
 COMMENT ON COLUMN shared.stock_movements.stock_item_id IS 'The item';
@@ -208,7 +202,7 @@ COMMENT ON COLUMN shared.stock_movements.created_at IS 'When the row was made';
 COMMENT ON COLUMN shared.stock_movements.updated_at IS 'When the row last changed: rows do not change';
 
 SELECT thorbis.protect('shared.stock_movements', 'stock', '{
-    "actions": ["select", "insert"], "platform_actions": ["select", "insert"], "not_personal": ["reason", "document"]
+    "actions": ["select"], "platform_actions": ["select"], "not_personal": ["reason", "document"]
 }');
 
 CREATE FUNCTION shared.post_stock_movements(lines jsonb, idempotency_key text DEFAULT NULL) RETURNS jsonb
@@ -230,7 +224,7 @@ CREATE FUNCTION shared.post_stock_count(stock_count_id uuid, idempotency_key tex
     AS $function$ SELECT thorbis.post_stock_count(stock_count_id, idempotency_key) $function$;
 
 COMMENT ON FUNCTION shared.post_stock_movements(jsonb, text) IS
-    'Moves stock, all lines or none: a JSON array of objects with stock_item_id, from_location_id, to_location_id, quantity, reason and, as needed, unit_cost, document, document_id, stock_reservation_id, occurred_at. Needs stock:move, for waste and adjustment stock:adjust too. 23514 when there is not enough. Returns movement_ids';
+    'Moves stock, all lines or none: a JSON array of objects with stock_item_id, from_location_id, to_location_id, quantity, reason and, as needed, unit_cost, document, document_id, stock_reservation_id, occurred_at. Needs stock:move, and stock:adjust for waste, for adjustment, and for what occurred before a posted count, which changes that balance no more. 23514 when there is not enough. Returns movement_ids';
 COMMENT ON FUNCTION shared.reserve_stock(uuid, uuid, numeric, timestamptz, text, text, uuid, text) IS
     'Holds stock back until expires_at, or with direction in announces it. Needs stock:move. 23514 when there is not enough. Returns reservation_id';
 COMMENT ON FUNCTION shared.release_stock_reservation(uuid) IS

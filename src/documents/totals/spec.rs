@@ -30,6 +30,9 @@ pub struct Spec {
     pub document_outputs: Names,
     #[serde(default)]
     pub line_outputs: Names,
+    /// Column of the document to the values that it has while lines may change; without any they always may.
+    #[serde(rename = "while", default)]
+    pub open_while: BTreeMap<String, Vec<String>>,
     /// Columns of the document for the version of the calculation and for the digest of its input.
     pub version: Option<String>,
     pub hash: Option<String>,
@@ -54,6 +57,12 @@ impl Spec {
     /// The columns of the document that the result depends on.
     pub fn document_input_columns(&self) -> impl Iterator<Item = &String> {
         self.document_inputs.values().chain(&self.pricing)
+    }
+
+    /// The state of the document in which lines may change, for messages.
+    pub fn rule(&self) -> String {
+        let one_of = |(column, values): (&String, &Vec<String>)| format!("{column} ({})", values.join(", "));
+        self.open_while.iter().map(one_of).collect::<Vec<_>>().join(" and ")
     }
 
     /// The columns of the document that nobody else writes.

@@ -22,7 +22,7 @@ pub struct Statements {
     pub inserted: Made,
     pub updated: Made,
     pub deleted: Made,
-    /// $1 tenant, $2 document.
+    /// Whether the lines may change, of the document that it locks: $1 tenant, $2 document.
     pub lock: Made,
     /// (input, digest) of a stored document: $1 tenant, $2 document, $3 settings of the tenant as JSON.
     pub input: Made,
@@ -87,7 +87,9 @@ impl Statements {
             "(SELECT {line} FROM new_rows EXCEPT ALL SELECT {line} FROM old_rows)
              UNION ALL (SELECT {line} FROM old_rows EXCEPT ALL SELECT {line} FROM new_rows)"
         ));
-        let lock = format!("SELECT 1 FROM {document_name} d WHERE d.tenant_id = $1 AND d.id = $2 FOR NO KEY UPDATE");
+        let open = text.open();
+        let lock =
+            format!("SELECT {open} FROM {document_name} d WHERE d.tenant_id = $1 AND d.id = $2 FOR NO KEY UPDATE");
         let input = text.input(document_name, "$3", " WHERE d.tenant_id = $1 AND d.id = $2");
         let input_of_row = text.input("(SELECT ($1).*)", "$2", "");
         let (write_document, write_lines) = (text.write_document(), text.write_lines());
@@ -162,6 +164,18 @@ impl Text<'_> {
 
     fn changed(&self, rows: &str) -> String {
         format!("SELECT DISTINCT c.tenant_id, c.document FROM ({rows}) c WHERE c.document IS NOT NULL ORDER BY 1, 2")
+    }
+
+    fn open(&self) -> String {
+        let one_of = |(name, values): (&String, &Vec<String>)| {
+            let values: Vec<String> = values.iter().map(quote_literal).collect();
+            format!(
+                " AND coalesce(d.{}::text = ANY (ARRAY[{}]::text[]), false)",
+                quote_identifier(name),
+                values.join(", ")
+            )
+        };
+        std::iter::once("true".to_owned()).chain(self.spec.open_while.iter().map(one_of)).collect()
     }
 
     /// $settings are those of the tenant. What columns say goes before what the pricing says.

@@ -1,22 +1,23 @@
 //! `keep_document_totals(json)` on the document and `refresh_document_totals(json)` on its lines.
 //!
-//! The document is locked before its lines are read, and documents in the order of their keys. Amounts are written as the
+//! The document is locked before its lines are read, and documents in the order of their keys; then it is known whether it
+//! is still in the state in which lines may change, whoever waited. Amounts are written as the
 //! owner of the tables; whatever anybody else writes into their columns is replaced.
 
 use crate::access::invalidation::{self, Relation, Watched};
-use crate::documents::status::is_foreign;
+use crate::documents::status::{is_engine, is_foreign};
 use crate::documents::totals::error::TotalsError;
 use crate::documents::totals::statements::Statements;
 use crate::pg::cell::BackendCell;
 use crate::pg::error::SqlError;
 use crate::pg::fresh::{self, Arg};
 use crate::pg::function::guarded;
+use crate::pg::stored;
 use crate::pg::trigger::{ColumnType, Firing, Trigger};
-use crate::pg::{stored, uuid as pg_uuid};
 use crate::protect::table::as_owner;
 use crate::totals::calculate_datum;
 use crate::v1_function;
-use pgrx::pg_sys;
+use pgrx::{PgMemoryContexts, pg_sys};
 use std::cell::Cell;
 use uuid::Uuid;
 
@@ -26,15 +27,26 @@ SELECT jsonb_build_object('currency', t.currency, 'minor_unit', t.minor_unit, 'r
                           'tax_rounding_level', t.tax_rounding_level)::text
   FROM shared.tenants t WHERE t.id = $1";
 
-/// Whether the engine itself is writing amounts.
-static WRITING: BackendCell<Cell<bool>> = BackendCell::new(Cell::new(false));
+/// How many triggers were running, one in another, when the engine began to write amounts. Those that its own statements
+/// fire run one deeper. What somebody else's trigger writes then fires deeper still, and is looked at as anything else.
+static WRITING: BackendCell<Cell<Option<i32>>> = BackendCell::new(Cell::new(None));
 
-struct Writing(bool);
+struct Writing(Option<i32>);
 
 impl Writing {
     fn begin() -> Writing {
-        Writing(WRITING.replace(true))
+        Writing(WRITING.replace(Some(trigger_depth())))
     }
+
+    /// Whether a statement of the engine fired the trigger that is running.
+    fn fired_this() -> bool {
+        WRITING.get().is_some_and(|depth| trigger_depth() == depth + 1)
+    }
+}
+
+fn trigger_depth() -> i32 {
+    // SAFETY: a function without arguments that reads a static variable.
+    unsafe { pgrx::direct_function_call(pg_sys::pg_trigger_depth, &[]) }.unwrap_or_default()
 }
 
 impl Drop for Writing {
@@ -65,7 +77,7 @@ v1_function!(
             return trigger.unchanged();
         };
         // This runs before the policies: a row for another tenant is theirs to refuse.
-        if WRITING.get() || is_foreign(&trigger) {
+        if Writing::fired_this() || is_foreign(&trigger) {
             return trigger.unchanged();
         }
         let statements = Statements::of(&trigger);
@@ -89,7 +101,7 @@ v1_function!(
         // SAFETY: called by PostgreSQL as declared.
         let trigger = unsafe { Trigger::of(fcinfo, Firing::Any) };
         let transition = trigger.transition_data();
-        if !WRITING.get() {
+        if !Writing::fired_this() {
             let statements = Statements::of(&trigger);
             let changed = match () {
                 () if trigger.is_insert() => &statements.inserted,
@@ -100,28 +112,36 @@ v1_function!(
             as_owner(statements.lines(), || {
                 changed.run(&[], Some(transition), |row| documents.extend(row.uuid(1).zip(row.uuid(2))));
             });
+            let bound = !is_engine(&trigger);
             for (tenant, document) in documents {
-                refresh(statements, tenant, document);
+                with_own_memory(|| refresh(statements, tenant, document, bound));
             }
         }
         pg_sys::Datum::from(0)
     })
 });
 
-/// Makes the amounts of a stored document anew; one that is gone has none.
-fn refresh(statements: &Statements, tenant: Uuid, document: Uuid) {
+/// Inputs and results of one document are gone before the next: a statement may change the lines of thousands.
+pub fn with_own_memory<R>(body: impl FnOnce() -> R) -> R {
+    let mut memory = PgMemoryContexts::new("thorbis_db totals of a document");
+    // SAFETY: what `body` returns is Rust's own; the memory before is the current one again, and this one deleted.
+    unsafe { memory.switch_to(|_| body()) }
+}
+
+/// Makes the amounts of a stored document anew; one that is gone has none. `bound` by the state in which lines may change.
+fn refresh(statements: &Statements, tenant: Uuid, document: Uuid, bound: bool) {
     let key = [Arg::Uuid(tenant), Arg::Uuid(document)];
-    if as_owner(statements.document(), || statements.lock.run(&key, None, |_| ())) == 0 {
-        return;
+    let mut open = None;
+    as_owner(statements.document(), || statements.lock.run(&key, None, |row| open = row.boolean(1)));
+    let Some(open) = open else { return };
+    if bound && !open {
+        let (document, rule) = (statements.spec.document.clone(), statements.spec.rule());
+        TotalsError::Closed { document, rule }.raise();
     }
     if let Some(outcome) = outcome(statements, tenant, document) {
+        write_document(statements, tenant, document, &outcome);
+        // Last: what somebody else's trigger on the lines changes then is made right after this, not overwritten by it.
         write_lines(statements, tenant, document, &outcome);
-        let _writing = Writing::begin();
-        let result = Arg::Value(pg_sys::JSONBOID, Some(outcome.result));
-        let digest = Arg::Value(pg_sys::BYTEAOID, Some(outcome.digest));
-        as_owner(statements.document(), || {
-            statements.write_document.run(&[key[0], key[1], result, digest], None, |_| ());
-        });
     }
 }
 
@@ -147,6 +167,15 @@ fn settings(tenant: Uuid) -> String {
         fresh::read(owner, oid, SETTINGS, &[Arg::Uuid(tenant)], |row| settings = row.text(1));
     }
     settings.unwrap_or_else(|| "{}".into())
+}
+
+fn write_document(statements: &Statements, tenant: Uuid, document: Uuid, outcome: &Outcome) {
+    let _writing = Writing::begin();
+    let result = Arg::Value(pg_sys::JSONBOID, Some(outcome.result));
+    let digest = Arg::Value(pg_sys::BYTEAOID, Some(outcome.digest));
+    as_owner(statements.document(), || {
+        statements.write_document.run(&[Arg::Uuid(tenant), Arg::Uuid(document), result, digest], None, |_| ());
+    });
 }
 
 fn write_lines(statements: &Statements, tenant: Uuid, document: Uuid, outcome: &Outcome) {
@@ -216,9 +245,4 @@ fn differ<'a>(trigger: &Trigger, mut columns: impl Iterator<Item = &'a String>) 
             stored::differ(by_value, length, old, new)
         }
     })
-}
-
-/// For `verify`: as pgrx passes it.
-pub fn to_pgrx(id: Uuid) -> pgrx::Uuid {
-    pg_uuid::to_pgrx(id)
 }

@@ -2,11 +2,12 @@
 
 use crate::deploy::extension_schema;
 use crate::documents::totals::statements::Statements;
-use crate::documents::totals::triggers::{self, to_pgrx};
+use crate::documents::totals::triggers::{self, with_own_memory};
 use crate::pg::cursor;
 use crate::pg::fresh::Arg;
 use crate::pg::sql::{column, query};
 use crate::pg::subtransaction::attempt;
+use crate::pg::uuid::to_pgrx;
 use crate::protect::table::qualified_name;
 use pgrx::prelude::*;
 use uuid::Uuid;
@@ -47,7 +48,7 @@ fn of_table(trigger: pg_sys::Oid, table: pg_sys::Oid, arguments: &[u8]) -> Vec<R
     let statements = Statements::of_catalog(trigger, arguments, &name);
     let mut found = Vec::new();
     cursor::read(&format!("SELECT d.tenant_id, d.id FROM {name} d ORDER BY d.tenant_id, d.id"), |row| {
-        found.extend(of_document(statements, table, row.uuid(1), row.uuid(2)));
+        found.extend(with_own_memory(|| of_document(statements, table, row.uuid(1), row.uuid(2))));
     });
     found
 }

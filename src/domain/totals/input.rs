@@ -5,6 +5,9 @@ use crate::domain::jsonb::read::{Array, Json, Object};
 use crate::domain::totals::error::{At, Code, Fault};
 use crate::domain::totals::model::{LARGEST_QUANTITY, Minor, Part, QUANTITY_PLACES};
 
+/// So many characters of a key that is not known.
+const SHOWN: usize = 64;
+
 pub type Read<T> = Result<T, Fault>;
 
 /// A value that is there: JSON's null counts as absent.
@@ -12,8 +15,10 @@ pub fn given(value: Json) -> Option<Json> {
     (!matches!(value, Json::Null)).then_some(value)
 }
 
+/// The message shows the beginning of it: a key can have megabytes.
 pub fn unknown<T>(key: &[u8]) -> Read<T> {
-    Err(Fault::new(Code::UnknownKey).within(&String::from_utf8_lossy(key)))
+    let shown: String = String::from_utf8_lossy(&key[..key.len().min(4 * SHOWN)]).chars().take(SHOWN).collect();
+    Err(Fault::new(Code::UnknownKey).within(&shown))
 }
 
 pub fn object(value: Json) -> Read<Object> {
