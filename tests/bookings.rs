@@ -114,10 +114,12 @@ fn the_way_there_takes_the_resource_too() {
     }
 }
 
+/// And not as what they would be in the way of.
 #[test]
 fn other_ranges_than_bounded_ones_are_refused() {
     let db = Database::new();
     let mut app = db.app();
+    ok(try_book(&mut app, "10:00-11:00", ""));
     for range in [
         "(,)",
         "[2026-05-04 10:00+00,)",
@@ -140,6 +142,11 @@ fn other_ranges_than_bounded_ones_are_refused() {
     for travel in ["-1 minute", "1 day 1 second", "1 year", "-1 month 30 days 23 hours"] {
         let refused = try_book(&mut app, "10:00-11:00", &format!("travel_before = '{travel}'"));
         assert_sqlstate(refused, "23514");
+    }
+    for range in ["(,2026-05-04 10:30+00)", "[2026-05-04 10:00+00,2026-05-04 10:30+00]"] {
+        let sql = "INSERT INTO shared.time_off (bookable_resource_id, during) VALUES ($1, $2::text::tstzrange)";
+        let refused = in_context(&mut app, A.id, A.owner, |tx| tx.execute(sql, &[&bay(&A), &range]));
+        assert_eq!(assert_sqlstate(refused, "23514").constraint(), Some("time_off_during_check"), "{range}");
     }
 }
 
@@ -363,4 +370,31 @@ fn status_follows_the_table_of_transitions() {
     let history = "SELECT string_agg(to_status, ' ' ORDER BY at) FROM shared.status_history WHERE document_id = $1";
     let history: String = one(&mut db.superuser(), history, &[&id]);
     assert_eq!(history, "tentative confirmed in_progress completed in_progress");
+}
+
+/// A booking that is live again was neither completed nor cancelled, and nobody but the status writes those times.
+#[test]
+fn reopened_bookings_lose_the_times_of_their_end() {
+    let db = Database::new();
+    let mut app = db.app();
+    let id = ok(try_book(&mut app, "10:00-11:00", ""));
+    let sql =
+        "SELECT concat_ws(' ', 'started' || left(started_at::text, 0), 'completed' || left(completed_at::text, 0),
+                   'cancelled' || left(cancelled_at::text, 0)) FROM shared.bookings WHERE id = $1";
+    let times = || -> String { one(&mut db.superuser(), sql, &[&id]) };
+    for (status, expected) in [
+        ("cancelled", "cancelled"),
+        ("confirmed", ""),
+        ("in_progress", "started"),
+        ("completed", "started completed"),
+        ("in_progress", "started"),
+        ("cancelled", "started cancelled"),
+        ("confirmed", ""),
+    ] {
+        ok(change(&mut app, id, &format!("status = '{status}'")));
+        assert_eq!(times(), expected, "{status}");
+    }
+    ok(change(&mut app, id, "status = 'in_progress'"));
+    ok(change(&mut app, id, "started_at = NULL, cancelled_at = now()"));
+    assert_eq!(times(), "started");
 }

@@ -67,6 +67,97 @@ fn close_says_what_is_missing() {
     assert_books_agree(&mut db.superuser());
 }
 
+/// Otherwise cash that never was in the drawer would hide what is missing in it.
+#[test]
+fn refund_takes_out_of_a_drawer_what_was_put_into_one() {
+    let db = Database::new();
+    let session = ok(open(&db, "Bar"));
+    let refund = |payment: Uuid, session: Uuid, key: &str| {
+        let sql = "SELECT shared.refund_payment($1, 4.00, 'cold', $3, cash_session_id => $2)";
+        in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(sql, &[&payment, &session, &key]))
+    };
+    let sql = "SELECT shared.record_payment('cash', 100, 'aside')";
+    let aside: Uuid = as_owner(&db, &A, |tx| Ok(tx.query_one(sql, &[])?.get(0)));
+    let error = assert_sqlstate(refund(aside, session, "r-1"), "23514");
+    assert!(error.message().contains("its payment was put into one"), "{}", error.message());
+    let payment = ok(take(&db, session, "20.00", "p-1"));
+    ok(refund(payment, session, "r-2"));
+    // What one drawer took, another may pay back.
+    ok(refund(payment, ok(open(&db, "Front desk")), "r-3"));
+    assert_eq!(ok(close(&db, session, "116.00")), "0.00");
+    assert_books_agree(&mut db.superuser());
+}
+
+#[test]
+fn drawer_holds_no_less_than_nothing() {
+    let db = Database::new();
+    let session = ok(open(&db, "Bar"));
+    for (kind, amount, key) in [
+        ("pay_out", "-9999999999", "m-1"),
+        ("drop", "-100.01", "m-2"),
+        ("pay_in", "9999999999.99", "m-3"),
+        ("pay_in", "9999999900.00", "m-4"),
+    ] {
+        let error = assert_sqlstate(movement(&db, session, kind, amount, key), "23514");
+        assert!(error.message().contains("less than nothing"), "{}", error.message());
+    }
+    // Nor in parts: of one statement, or of sessions that race.
+    let parts = "INSERT INTO shared.cash_movements (tenant_id, cash_session_id, kind, amount, reason)
+                 SELECT tenant_id, id, 'drop', -50.01, 'x' FROM shared.cash_sessions, generate_series(1, 2) WHERE id = $1";
+    assert_sqlstate(db.superuser().execute(parts, &[&session]), "23514");
+    let done = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for clerk in 0..8 {
+            let (db, done) = (&db, &done);
+            scope.spawn(move || match movement(db, session, "drop", "-30.00", &format!("race-{clerk}")) {
+                Ok(_) => drop(done.fetch_add(1, Ordering::Relaxed)),
+                refused => drop(assert_sqlstate(refused, "23514")),
+            });
+        }
+    });
+    assert_eq!(done.into_inner(), 3);
+    // One request that is sent many times at once is none of those: the first one counts.
+    let other = ok(open(&db, "Front desk"));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| ok(movement(&db, other, "drop", "-60.00", "once")));
+        }
+    });
+    assert_eq!(ok(close(&db, other, "40.00")), "0.00");
+    ok(movement(&db, session, "drop", "-10.00", "m-5"));
+    ok(movement(&db, session, "pay_in", "9999999999.99", "m-6"));
+    assert_eq!(ok(close(&db, session, "0")), "-9999999999.99");
+}
+
+/// Whoever waits for the lock in a REPEATABLE READ transaction sees what the other took, too.
+#[test]
+fn drawer_is_looked_into_after_the_lock() {
+    let db = Database::new();
+    let session = ok(open(&db, "Bar"));
+    let mut late = db.superuser();
+    let mut tx = ok(late.build_transaction().isolation_level(postgres::IsolationLevel::RepeatableRead).start());
+    ok(tx.execute("SELECT count(*) FROM shared.cash_movements", &[]));
+    ok(movement(&db, session, "drop", "-60.00", "m-1"));
+    let out = "INSERT INTO shared.cash_movements (tenant_id, cash_session_id, kind, amount, reason)
+               SELECT tenant_id, id, 'drop', -60, 'x' FROM shared.cash_sessions WHERE id = $1";
+    assert_sqlstate(tx.execute(out, &[&session]), "23514");
+}
+
+#[test]
+fn drawer_adds_up_one_currency() {
+    let db = Database::new();
+    let session = ok(open(&db, "Bar"));
+    let own: String = one(&mut db.superuser(), "SELECT currency::text FROM shared.tenants WHERE id = $1", &[&A.id]);
+    let foreign = if own == "EUR" { "USD" } else { "EUR" };
+    let pay = |currency: &str| {
+        let sql = "SELECT shared.record_payment('cash', 5, $2, currency => $2, cash_session_id => $1)";
+        in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(sql, &[&session, &currency]))
+    };
+    assert_sqlstate(pay(foreign), "22023");
+    ok(pay(&own));
+    assert_eq!(ok(close(&db, session, "105.00")), "0.00");
+}
+
 #[test]
 fn closed_session_is_frozen() {
     let db = Database::new();
@@ -144,4 +235,52 @@ fn cash_needs_permission_and_the_own_tenant() {
         });
         assert_sqlstate_in(opened, &["22023"]);
     }
+}
+
+/// Who may work with drawers and read none, and a job without a user.
+#[test]
+fn who_sees_no_drawer_is_held_to_what_is_in_it() {
+    let db = Database::new();
+    let blind = user_with(&db, &A, &[("cash", "create"), ("cash", "update")]);
+    let session = in_context(&mut db.app(), A.id, blind, |tx| {
+        let session: Uuid = tx.query_one("SELECT shared.open_cash_session('Bar', 100.00)", &[])?.get(0);
+        tx.execute("SELECT shared.record_cash_movement($1, 'pay_out', -30.00, 'change', 'blind')", &[&session])?;
+        assert_eq!(one::<i64>(tx, "SELECT count(*) FROM shared.cash_sessions", &[]), 0);
+        Ok(session)
+    });
+    let session = ok(session);
+    let mut superuser = db.superuser();
+    let mut job = ok(superuser.transaction());
+    ok(job.execute("SELECT set_config('app.current_tenant_id', $1, true)", &[&A.id.to_string()]));
+    ok(job.execute("SELECT shared.record_cash_movement($1, 'pay_in', 5.00, 'change', 'job')", &[&session]));
+    assert_eq!(one::<String>(&mut job, "SELECT shared.close_cash_session($1, 75.00)::text", &[&session]), "0.00");
+    ok(job.commit());
+    let late = "SELECT shared.record_cash_movement($1, 'pay_in', 5.00, 'change', 'late')";
+    assert_sqlstate(in_context(&mut db.app(), A.id, blind, |tx| tx.execute(late, &[&session])), "55000");
+    assert_books_agree(&mut superuser);
+}
+
+/// A row that names a session of another tenant says nothing of that session, open, closed or none.
+#[test]
+fn session_of_another_tenant_is_none_of_ours() {
+    let db = Database::new();
+    let open: Uuid =
+        one(&mut db.superuser(), "SELECT id FROM shared.cash_sessions WHERE tenant_id = $1 LIMIT 1", &[&B.id]);
+    let insert = "INSERT INTO shared.cash_movements (tenant_id, cash_session_id, kind, amount, reason)
+                  VALUES ($1, $2, 'pay_in', 1, 'x')";
+    let mut superuser = db.superuser();
+    // Somebody else's table would be open to writing.
+    ok(superuser.batch_execute("GRANT INSERT ON shared.cash_movements TO thorbis_app"));
+    let mut said = |status: &str, id: Uuid| {
+        let close = "UPDATE shared.cash_sessions SET status = 'closed', closed_at = now(), counted_amount = 0,
+                         expected_amount = 0, variance_amount = 0 WHERE id = $1";
+        if status == "closed" {
+            ok(superuser.batch_execute("ALTER TABLE shared.cash_sessions DISABLE TRIGGER USER"));
+            ok(superuser.execute(close, &[&id]));
+        }
+        let refused = in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(insert, &[&B.id, &id]));
+        assert_sqlstate(refused, "42501").message().to_owned()
+    };
+    let unknown = said("none", Uuid::new_v4());
+    assert_eq!((said("open", open), said("closed", open)), (unknown.clone(), unknown));
 }

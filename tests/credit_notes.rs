@@ -182,3 +182,53 @@ fn only_what_was_issued_is_credited_and_only_by_whom_may() {
         assert_sqlstate(in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(sql, &[&note])), "42501");
     }
 }
+
+/// Who may credit and read nothing credits no more than anybody, and a job without a user does too.
+#[test]
+fn who_sees_nothing_credits_what_was_sold_and_no_more() {
+    let db = Database::new();
+    let (invoice, lines) = sold(&db);
+    let blind = user_with(&db, &A, &[("invoices", "issue")]);
+    let request = |quantity: u32, key: &str| {
+        let lines = format!(r#"[{{"invoice_line_id": "{}", "quantity": {quantity}}}]"#, lines[0]);
+        format!("SELECT shared.credit_invoice('{invoice}', 'returned', '{key}', '{lines}')")
+    };
+    let seen = in_context(&mut db.app(), A.id, blind, |tx| {
+        tx.batch_execute(&request(4, "blind"))?;
+        Ok(one::<i64>(tx, "SELECT count(*) FROM shared.credit_notes", &[]))
+    });
+    assert_eq!(ok(seen), 0);
+    let mut superuser = db.superuser();
+    for (quantity, key, refused) in [(4, "more", true), (3, "rest", false)] {
+        let mut job = ok(superuser.transaction());
+        ok(job.execute("SELECT set_config('app.current_tenant_id', $1, true)", &[&A.id.to_string()]));
+        let done = job.batch_execute(&request(quantity, key));
+        if refused {
+            assert_sqlstate(done, "23514");
+        } else {
+            ok(done);
+            ok(job.commit());
+        }
+    }
+    assert_sqlstate(in_context(&mut db.app(), A.id, blind, |tx| tx.batch_execute(&request(1, "none"))), "23514");
+    assert_books_agree(&mut superuser);
+}
+
+/// A million such quantities do not fit into 64 bits: a request has a limit well below.
+#[test]
+fn no_sum_of_a_request_overflows() {
+    let db = Database::new();
+    let (invoice, lines) = sold(&db);
+    let sql = "SELECT shared.credit_invoice($1, 'returned', 'much', (SELECT jsonb_agg(jsonb_build_object(
+                   'invoice_line_id', $2::uuid, 'quantity', '99999999.99999')) FROM generate_series(1, $3::int)))";
+    for (entries, code) in [(2500, "23514"), (2501, "22023"), (1_000_000, "22023")] {
+        let refused = in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(sql, &[&invoice, &lines[0], &entries]));
+        assert_sqlstate(refused, code);
+    }
+    let sql = "SELECT shared.record_payment('card', 1, 'much', (SELECT jsonb_agg(jsonb_build_object(
+                   'invoice_id', $1::uuid, 'amount', '9999999999.99')) FROM generate_series(1, $2::int)))";
+    for (entries, code) in [(2500, "22003"), (2501, "22023")] {
+        let refused = in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(sql, &[&invoice, &entries]));
+        assert_sqlstate(refused, code);
+    }
+}

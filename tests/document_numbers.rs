@@ -2,7 +2,7 @@
 
 use postgres::Client;
 use thorbis_tests::desk::{NOTE, define, desk, note, slip};
-use thorbis_tests::{A, B, assert_sqlstate, in_context, ok, one};
+use thorbis_tests::{A, B, Session, assert_sqlstate, in_context, ok, one};
 use uuid::Uuid;
 
 // --- how they look
@@ -43,6 +43,37 @@ fn period_is_of_the_business_date_of_the_place() {
         Ok(tx.query_one(sql, &[&place])?.get(0))
     }));
     assert!([before, expected("Pacific/Pago_Pago", "11:59")].contains(&number), "{number}");
+}
+
+/// A transaction may be open for longer than a day: the clock counts, not its beginning.
+#[test]
+fn period_is_of_the_time_when_the_number_is_given() {
+    let db = desk();
+    define(&db, "slips", "prefix, reset_period) VALUES ('D-', 'day')");
+    let mut superuser = db.superuser();
+    // Where it is about six in the morning by now.
+    let zone: String = one(
+        &mut superuser,
+        "SELECT CASE WHEN shift < 0 THEN 'Etc/GMT' || shift ELSE 'Etc/GMT+' || shift END
+           FROM (SELECT ((extract(hour FROM now() AT TIME ZONE 'UTC')::int + 18 + 11) % 24) - 11 AS shift) s",
+        &[],
+    );
+    let place: Uuid = one(
+        &mut superuser,
+        "INSERT INTO shared.locations (tenant_id, name, timezone) VALUES ($1, 'Night shift', $2) RETURNING id",
+        &[&A.id, &zone],
+    );
+    let mut app = db.app();
+    app.begin_as(&A);
+    let begun: String = one(&mut app, "SELECT to_char(now() AT TIME ZONE $1, 'HH24:MI')", &[&zone]);
+    assert!(("05:00".."08:00").contains(&begun.as_str()), "{zone} {begun}");
+    // The day of the place begins after the transaction.
+    let cutoff =
+        "UPDATE shared.locations SET business_day_cutoff = (clock_timestamp() AT TIME ZONE $2)::time WHERE id = $1";
+    ok(superuser.execute(cutoff, &[&place, &zone]));
+    let number: String = one(&mut app, "INSERT INTO desk.slips (location_id) VALUES ($1) RETURNING number", &[&place]);
+    let expected = "SELECT 'D-' || to_char(now() AT TIME ZONE $1, 'YYYYMMDD') || '-1'";
+    assert_eq!(number, one::<String>(&mut app, expected, &[&zone]));
 }
 
 /// Whatever is done to the definition, what was counted together goes on where it was.
@@ -151,6 +182,78 @@ fn legal_number_is_not_given_by_hand() {
     // An import may, and the series steps over what it brought.
     ok(db.superuser().execute("INSERT INTO desk.slips (tenant_id, number) VALUES ($1, '2')", &[&A.id]));
     assert_eq!([ok(slip(&mut app)), ok(slip(&mut app))], ["1", "3"]);
+}
+
+/// As the guide to the engines has it: one trigger gives the number and keeps it.
+const ORDERS: &str = "
+CREATE TABLE desk.orders (
+    tenant_id uuid NOT NULL DEFAULT public.get_current_tenant_id(), id uuid NOT NULL DEFAULT gen_random_uuid(),
+    number text, status text NOT NULL DEFAULT 'draft', title text,
+    PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, number),
+    FOREIGN KEY (tenant_id) REFERENCES shared.tenants (id) ON DELETE CASCADE);
+ALTER TABLE desk.orders OWNER TO thorbis_owner;
+CREATE TRIGGER write_orders_number BEFORE INSERT OR UPDATE ON desk.orders FOR EACH ROW
+    EXECUTE FUNCTION public.assign_document_number('number', 'desk.orders', 'true', 'status', 'sent', 'paid');
+SELECT thorbis.protect('desk.orders', 'orders', '{\"not_personal\": [\"number\", \"status\", \"title\"]}')";
+
+#[test]
+fn trigger_for_every_change_keeps_legal_numbers() {
+    let db = desk();
+    ok(db.superuser().batch_execute(ORDERS));
+    let by_owner = |sql: &str| in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(sql, &[]));
+    let numbers = || -> String {
+        let sql = "SELECT string_agg(title || ' ' || coalesce(number, '-'), ', ' ORDER BY title) FROM desk.orders";
+        one(&mut db.superuser(), sql, &[])
+    };
+    ok(by_owner("INSERT INTO desk.orders (title, status) VALUES ('a', 'draft'), ('b', 'draft'), ('c', 'paid')"));
+    assert_eq!(numbers(), "a -, b -, c 1");
+    ok(by_owner("UPDATE desk.orders SET title = title"));
+    assert_eq!(numbers(), "a -, b -, c 1", "a draft has none");
+    for sql in [
+        "INSERT INTO desk.orders (number) VALUES ('2')",
+        "INSERT INTO desk.orders (number, status) VALUES ('2', 'sent')",
+        "UPDATE desk.orders SET number = '2' WHERE title = 'a'",
+        "UPDATE desk.orders SET number = '2', status = 'sent' WHERE title = 'a'",
+        "UPDATE desk.orders SET number = 'HAND-1' WHERE title = 'c'",
+        "UPDATE desk.orders SET number = NULL WHERE title = 'c'",
+        "UPDATE desk.orders SET number = NULL, status = 'draft' WHERE title = 'c'",
+    ] {
+        assert_sqlstate(by_owner(sql), "42501");
+    }
+    ok(by_owner("UPDATE desk.orders SET status = 'sent' WHERE title IN ('a', 'c')"));
+    assert_eq!(numbers(), "a 2, b -, c 1", "a number that is there stays");
+    // An import brings its numbers, and the series steps over them.
+    let import = "INSERT INTO desk.orders (tenant_id, title, status, number) VALUES ($1, 'd', 'paid', '3'), ($1, 'e', 'sent', NULL)";
+    ok(db.superuser().execute(import, &[&A.id]));
+    ok(db.superuser().execute("UPDATE desk.orders SET number = 'OLD-1' WHERE title = 'd'", &[]));
+    ok(by_owner("UPDATE desk.orders SET status = 'sent' WHERE title = 'b'"));
+    assert_eq!(numbers(), "a 2, b 5, c 1, d OLD-1, e 4");
+}
+
+/// Of any type, and with any value but NULL where none is named.
+#[test]
+fn column_that_is_set_gives_the_number() {
+    let db = desk();
+    ok(db.superuser().batch_execute(
+        "DROP TRIGGER insert_slips_number ON desk.slips; DROP TRIGGER update_slips_number ON desk.slips;
+         CREATE TRIGGER write_slips_number BEFORE INSERT OR UPDATE ON desk.slips FOR EACH ROW
+             EXECUTE FUNCTION public.assign_document_number('number', 'slips', 'true', 'issued', 't');
+         DROP TRIGGER insert_notes_number ON desk.notes;
+         CREATE TRIGGER write_notes_number BEFORE INSERT OR UPDATE ON desk.notes FOR EACH ROW
+             EXECUTE FUNCTION public.assign_document_number('number', 'notes', 'false', 'location_id')",
+    ));
+    let mut app = db.app();
+    let draft = "INSERT INTO desk.slips (issued) VALUES (false) RETURNING number";
+    let number = |app: &mut Client, sql: &str| -> Option<String> {
+        ok(in_context(app, A.id, A.owner, |tx| Ok(tx.query_one(sql, &[])?.get(0))))
+    };
+    assert_eq!(number(&mut app, draft), None);
+    assert_eq!(number(&mut app, "UPDATE desk.slips SET issued = true RETURNING number").as_deref(), Some("1"));
+    assert_eq!(number(&mut app, "INSERT INTO desk.notes DEFAULT VALUES RETURNING number::text"), None);
+    let place = "UPDATE desk.notes SET location_id = (SELECT id FROM shared.locations) RETURNING number::text";
+    assert_eq!(number(&mut app, place).as_deref(), Some("1"));
+    // Without the promise of no gaps a number may be given.
+    assert_eq!(number(&mut app, "UPDATE desk.notes SET number = 7 RETURNING number::text").as_deref(), Some("7"));
 }
 
 #[test]

@@ -354,6 +354,8 @@ fn possible(client: &mut Client, user: Uuid, id: Uuid) -> Result<Vec<Possible>, 
     in_context(client, A.id, user, |tx| {
         let rows =
             tx.query("SELECT to_status, allowed, reason FROM thorbis.allowed_transitions('ticket', $1)", &[&id])?;
+        let assigned: Option<i64> = tx.query_one("SELECT txid_current_if_assigned()", &[])?.get(0);
+        assert_eq!(assigned, None, "asking writes nothing, and so can be done on a standby");
         Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
     })
 }
@@ -389,4 +391,9 @@ fn documents_of_others_do_not_exist() {
         .collect();
     assert_eq!(messages[0], messages[1]);
     assert_sqlstate(app.query("SELECT * FROM thorbis.allowed_transitions('ticket', $1)", &[&theirs]), "P0002");
+    let error = assert_sqlstate(
+        app.query("SELECT * FROM thorbis.allowed_transitions('desk.tickets', $1)", &[&theirs]),
+        "42704",
+    );
+    assert_eq!(error.message(), "no table has the trigger check_status_transition('desk.tickets')");
 }

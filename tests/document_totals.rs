@@ -173,6 +173,27 @@ fn document_of_another_tenant_is_neither_read_nor_changed() {
     assert_eq!(amounts(&db, theirs)[3], "7.00");
 }
 
+/// What a trigger of the DBA's own writes while the engine writes amounts counts as anything else does.
+#[test]
+fn trigger_on_lines_may_write_other_lines() {
+    let db = desk();
+    let mut app = db.app();
+    let (id, other) = (bill(&mut app), bill(&mut app));
+    let follower = "INSERT INTO desk.bill_lines (bill_id, unit_price, note) VALUES ('{bill}', 10, 'follows')";
+    for bill in [id, other] {
+        ok(run(&mut app, A.owner, &follower.replace("{bill}", &bill.to_string())));
+    }
+    ok(db.superuser().batch_execute(
+        "CREATE FUNCTION desk.follow() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN UPDATE desk.bill_lines SET quantity = 5 WHERE note = 'follows'; RETURN NULL; END $$;
+         CREATE TRIGGER update_bill_lines_follow AFTER UPDATE ON desk.bill_lines FOR EACH ROW
+             WHEN (NEW.unit_price = 20 AND OLD.net IS NULL) EXECUTE FUNCTION desk.follow()",
+    ));
+    ok(run(&mut app, A.owner, &add(id, "20")));
+    assert_right(&db);
+    assert_eq!((&amounts(&db, id)[0], &amounts(&db, other)[0]), (&"70.00".to_owned(), &"50.00".to_owned()));
+}
+
 // --- what it costs
 
 /// A statement of many lines calculates once for each document, one that changes no input not at all.

@@ -169,6 +169,23 @@ fn expired_keys_are_as_new_and_removed() {
     assert_eq!(one::<i64>(&mut superuser, left, &[]), 2, "those that have not expired stay");
 }
 
+/// A request that somebody is doing right now under a key that has expired keeps maintenance from nothing.
+#[test]
+fn maintenance_waits_for_nobody() {
+    let db = Database::new();
+    let (mut app, mut superuser) = (db.app(), db.superuser());
+    for key in ["held", "free"] {
+        ok(by_owner(&mut app, key, &json!(1)));
+    }
+    ok(superuser.batch_execute("UPDATE shared.idempotency_keys SET expires_at = now() WHERE key IN ('held', 'free')"));
+    app.begin_as(&A);
+    ok(app.batch_execute("SELECT shared.begin_idempotent_request('held', '2')"));
+    let removed = "SELECT coalesce(sum(count), 0)::bigint FROM thorbis.maintain() WHERE task = 'requests'";
+    assert_eq!(one::<i64>(&mut superuser, removed, &[]), 1);
+    ok(app.batch_execute("ROLLBACK"));
+    assert_eq!(one::<i64>(&mut superuser, removed, &[]), 1);
+}
+
 #[test]
 fn whoever_comes_with_the_same_key_waits_for_the_answer() {
     let db = Database::new();

@@ -179,25 +179,65 @@ fn lines_move_between_drafts_only() {
     as_owner(&db, &A, |tx| tx.execute("DELETE FROM shared.invoices WHERE id = $1", &[&open]));
 }
 
-/// Whoever adds a line while somebody issues waits, and is refused then.
+const LINE: &str =
+    "INSERT INTO shared.invoice_lines (invoice_id, line_number, description, unit_price) VALUES ($1, $2, 'x', 1)";
+
+/// Whoever adds a line while somebody issues waits, and is refused then. The issue does not wait for them in turn.
 #[test]
 fn line_that_waits_for_the_issue_is_refused() {
     let db = Database::new();
     let invoice = as_owner(&db, &A, |tx| draft(tx, "{}", &[("10.00", "1")]));
     let (mut issuer, mut writer) = (db.app(), db.app());
     ok(issuer.batch_execute(&format!("BEGIN; {}", thorbis_tests::set_local(A.id, A.owner))));
-    ok(issue(&mut issuer, invoice));
+    ok(issuer.execute(LINE, &[&invoice, &3]));
     std::thread::scope(|scope| {
-        let late = scope.spawn(|| {
-            let sql = "INSERT INTO shared.invoice_lines (invoice_id, line_number, description, unit_price) VALUES ($1, 2, 'x', 1)";
-            in_context(&mut writer, A.id, A.owner, |tx| tx.execute(sql, &[&invoice]))
-        });
+        let late = scope.spawn(|| in_context(&mut writer, A.id, A.owner, |tx| tx.execute(LINE, &[&invoice, &2])));
         let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
         let mut superuser = db.superuser();
         thorbis_tests::until("the line waits", || one::<bool>(&mut superuser, waits, &[]));
+        ok(issue(&mut issuer, invoice));
         ok(issuer.batch_execute("COMMIT"));
-        assert_sqlstate(late.join().expect("it does not panic"), "55000");
+        let error = assert_sqlstate(late.join().expect("it does not panic"), "55000");
+        assert!(error.message().contains("status (draft)"), "{error}");
     });
+}
+
+/// A line is in the totals that are issued, or refused.
+#[test]
+fn lines_that_race_with_the_issue_are_in_it_or_refused() {
+    let db = Database::new();
+    let invoices: Vec<Uuid> = (0..10).map(|_| as_owner(&db, &A, |tx| draft(tx, "{}", &[("10.00", "1")]))).collect();
+    let barrier = std::sync::Barrier::new(16);
+    let added = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for session in 0..16 {
+            let (db, invoices, barrier, added) = (&db, &invoices, &barrier, &added);
+            scope.spawn(move || {
+                let mut app = db.app();
+                for invoice in invoices {
+                    barrier.wait();
+                    let done = in_context(&mut app, A.id, A.owner, |tx| match session {
+                        // Half of those who issue add a last line.
+                        0 => issue(tx, *invoice).map(|_| 0),
+                        1 => tx.execute(LINE, &[invoice, &2]).and_then(|lines| issue(tx, *invoice).map(|_| lines)),
+                        _ => tx.execute(LINE, &[invoice, &(session + 1)]),
+                    });
+                    match done {
+                        Ok(lines) => drop(added.fetch_add(lines as usize, Ordering::Relaxed)),
+                        Err(e) => assert_eq!(sqlstate(&e), "55000", "{e}"),
+                    }
+                }
+            });
+        }
+    });
+    let mut superuser = db.superuser();
+    let sql = "SELECT count(*) FILTER (WHERE i.total = l.total AND i.status = 'issued'), sum(l.lines)::bigint
+                 FROM shared.invoices i, LATERAL (SELECT sum(unit_price) AS total, count(*) AS lines
+                                                    FROM shared.invoice_lines WHERE invoice_id = i.id) l WHERE i.id = ANY ($1)";
+    let row = ok(superuser.query_one(sql, &[&invoices]));
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (10, 10 + added.into_inner() as i64));
+    thorbis_tests::billing::assert_books_agree(&mut superuser);
+    thorbis_tests::bills::assert_right(&db);
 }
 
 // --- status

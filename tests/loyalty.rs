@@ -4,8 +4,8 @@ use postgres::Error;
 use serde_json::Value;
 use std::sync::atomic::{AtomicI64, Ordering};
 use thorbis_tests::ledgers::{
-    ACCOUNT, EARNED, PROGRAM, SPENT, assert_books_are_right, assert_sees_nothing, call, id, of, permit_employee,
-    permit_employee_without_reading, rows,
+    ACCOUNT, EARNED, PROGRAM, SPENT, assert_books_are_right, assert_sees_nothing, call, id, import, of,
+    permit_employee, permit_employee_without_reading, rows,
 };
 use thorbis_tests::{
     A, B, Database, assert_sqlstate, assert_sqlstate_in, describe, in_context, ok, one, set_local, sqlstate,
@@ -168,12 +168,10 @@ fn entries_are_written_by_the_functions_alone() {
     ] {
         assert_sqlstate(in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(sql, &[])), "42501");
         let mut platform = db.superuser();
-        ok(platform.batch_execute(&format!("SET ROLE thorbis_platform; SET app.current_tenant_id = '{}'", A.id)));
+        ok(platform.batch_execute("SET ROLE thorbis_platform"));
         assert_sqlstate(platform.execute(sql, &[]), "42501");
     }
     // A superuser who imports meets the triggers.
-    let mut superuser = db.superuser();
-    ok(superuser.batch_execute(&format!("SET app.current_tenant_id = '{}'", A.id)));
     let entry = of(&A, EARNED);
     for (columns, values, expected) in [
         ("type, points", "'REDEEM', -71".to_owned(), "23514"),
@@ -186,10 +184,10 @@ fn entries_are_written_by_the_functions_alone() {
         ("type, points", "'WISH', 5".into(), "42501"),
         ("type, points", "'ACCUMULATE', NULL".into(), "23502"),
     ] {
-        assert_sqlstate(superuser.execute(&insert(columns, &values), &[]), expected);
+        assert_sqlstate(import(&db, &insert(columns, &values)), expected);
     }
-    ok(superuser.execute(&insert("type, points", "'REDEEM', -60"), &[]));
-    ok(superuser.execute(&insert("type, points", "'ACCUMULATE', 5"), &[]));
+    ok(import(&db, &insert("type, points", "'REDEEM', -60")));
+    ok(import(&db, &insert("type, points", "'ACCUMULATE', 5")));
     assert_eq!((points(&db), lots(&db)), (15, vec![10, 5]));
     assert_books_are_right(&db);
 }

@@ -18,11 +18,11 @@ fn consumers_get_each_event_once_and_in_its_order() {
     let got = claim(&mut app, &A, "'x'");
     assert_eq!(stars(&got), [1, 10], "of each row the oldest");
     assert_eq!(claim(&mut app, &A, "'y'"), [], "what one has nobody else gets");
-    assert_eq!(tell(&mut app, "complete", &[got[0].0]), 1);
-    assert_eq!(tell(&mut app, "complete", &[got[0].0]), 0, "once");
+    assert_eq!(tell(&mut app, "complete", "x", &[got[0].0]), 1);
+    assert_eq!(tell(&mut app, "complete", "x", &[got[0].0]), 0, "once");
     let got = claim(&mut app, &A, "'y'");
     assert_eq!(stars(&got), [2]);
-    assert_eq!(tell(&mut app, "complete", &[got[0].0]), 1);
+    assert_eq!(tell(&mut app, "complete", "y", &[got[0].0]), 1);
     assert_eq!(stars(&claim(&mut app, &A, "'y', 1, '{note}'")), [3]);
     assert_eq!(claim(&mut app, &A, "'y', 1000, '{other}'"), []);
 }
@@ -34,8 +34,8 @@ fn nothing_is_completed_that_nobody_claimed() {
     as_owner(&db, &A, |tx| note(tx, 1));
     let id: Uuid = one(&mut db.superuser(), "SELECT id FROM shared.outbox", &[]);
     let mut app = db.app();
-    assert_eq!((tell(&mut app, "complete", &[id]), tell(&mut app, "fail", &[id])), (0, 0));
-    assert_eq!(tell(&mut app, "complete", &[Uuid::new_v4()]), 0);
+    assert_eq!((tell(&mut app, "complete", "x", &[id]), tell(&mut app, "fail", "x", &[id])), (0, 0));
+    assert_eq!(tell(&mut app, "complete", "x", &[Uuid::new_v4()]), 0);
     assert_eq!(claim(&mut app, &A, "'x'").len(), 1);
 }
 
@@ -57,6 +57,24 @@ fn what_a_dead_consumer_had_comes_back() {
     assert!(attempts >= 2, "{attempts}");
 }
 
+/// Whoever is too late does nothing, to what nobody else has by then as to what its successor has.
+#[test]
+fn who_is_too_late_takes_nothing_from_its_successor() {
+    let db = with_notes();
+    as_owner(&db, &A, |tx| note(tx, 1));
+    let (mut app, mut superuser) = (db.app(), db.superuser());
+    let id = claim(&mut app, &A, "'first'")[0].0;
+    assert_eq!((tell(&mut app, "complete", "other", &[id]), tell(&mut app, "fail", "other", &[id])), (0, 0));
+    ok(superuser.batch_execute("UPDATE shared.outbox SET available_at = now()"));
+    assert_eq!((tell(&mut app, "complete", "first", &[id]), tell(&mut app, "fail", "first", &[id])), (0, 0));
+    assert_eq!(claim(&mut app, &A, "'second'"), [(id, 1)]);
+    assert_eq!((tell(&mut app, "complete", "first", &[id]), tell(&mut app, "fail", "first", &[id])), (0, 0));
+    assert_eq!(claim(&mut app, &A, "'third'"), [], "the second still has it");
+    assert_eq!(tell(&mut app, "complete", "second", &[id]), 1);
+    let nobody = "SELECT shared.complete_outbox_events(NULL, $1)";
+    assert_sqlstate(in_context(&mut app, A.id, A.owner, |tx| tx.execute(nobody, &[&vec![id]])), "22004");
+}
+
 #[test]
 fn what_failed_comes_later_and_is_given_up_in_the_end() {
     let db = with_notes();
@@ -67,7 +85,8 @@ fn what_failed_comes_later_and_is_given_up_in_the_end() {
     for attempt in 1..=20 {
         let got = claim(&mut app, &A, "'x'");
         assert_eq!(got.iter().map(|(_, stars)| *stars).collect::<Vec<_>>(), [1], "attempt {attempt}");
-        assert_eq!(tell(&mut app, "fail", &[got[0].0]), 1);
+        assert_eq!(tell(&mut app, "fail", "x", &[got[0].0]), 1);
+        assert_eq!(tell(&mut app, "complete", "x", &[got[0].0]), 0, "it has it no more");
         delays.push(one::<i64>(
             &mut superuser,
             "SELECT round(extract(epoch FROM available_at - updated_at))::int8 FROM shared.outbox WHERE attempts > 0",
@@ -108,11 +127,30 @@ fn delivered_events_are_removed_after_a_week() {
     let (mut app, mut superuser) = (db.app(), db.superuser());
     as_owner(&db, &A, |tx| Ok((note(tx, 1)?, note(tx, 2)?, note(tx, 3)?)));
     let got = claim(&mut app, &A, "'x', 2");
-    tell(&mut app, "complete", &got.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+    tell(&mut app, "complete", "x", &got.iter().map(|(id, _)| *id).collect::<Vec<_>>());
     let age = "UPDATE shared.outbox SET published_at = published_at - interval '8 days' WHERE id = $1";
     ok(superuser.execute(age, &[&got[0].0]));
     ok(superuser.execute("SELECT FROM thorbis.maintain()", &[]));
     assert_eq!(events(&db), 2);
+}
+
+/// maintain() does the rest, and the other session keeps what it has.
+#[test]
+fn maintenance_waits_for_no_event_that_somebody_has_locked() {
+    let db = with_notes();
+    let (mut other, mut superuser) = (db.superuser(), db.superuser());
+    as_owner(&db, &A, |tx| Ok((note(tx, 1)?, note(tx, 2)?, note(tx, 3)?, note(tx, 4)?)));
+    ok(superuser.batch_execute(
+        "UPDATE shared.outbox SET published_at = now() - interval '8 days' WHERE payload ->> 'stars' IN ('1', '2');
+         UPDATE shared.outbox SET attempts = 20, claimed_by = 'x', claimed_at = now() WHERE published_at IS NULL",
+    ));
+    let mut held = ok(other.transaction());
+    ok(held.batch_execute("SELECT FROM shared.outbox WHERE payload ->> 'stars' IN ('1', '3') FOR UPDATE"));
+    let done = "SELECT string_agg(concat_ws(' ', action, count), ', ') FROM thorbis.maintain() WHERE task = 'outbox'";
+    let each = "remove delivered events 1, give up events 1";
+    assert_eq!(one::<String>(&mut superuser, done, &[]), each);
+    ok(held.commit());
+    assert_eq!(one::<String>(&mut superuser, done, &[]), each);
 }
 
 #[test]
@@ -129,12 +167,13 @@ fn consumers_racing_get_every_event_once() {
                 scope.spawn(move || {
                     let (mut app, mut all) = (db.app(), Vec::new());
                     loop {
-                        let got = claim(&mut app, &A, &format!("'consumer {consumer}', 7"));
+                        let name = format!("consumer {consumer}");
+                        let got = claim(&mut app, &A, &format!("'{name}', 7"));
                         if got.is_empty() {
                             return all;
                         }
                         let ids: Vec<Uuid> = got.into_iter().map(|(id, _)| id).collect();
-                        tell(&mut app, "complete", &ids);
+                        tell(&mut app, "complete", &name, &ids);
                         all.extend(ids);
                     }
                 })
@@ -162,13 +201,13 @@ fn a_tenant_consumes_its_own_events_with_the_permission_only() {
     let theirs: Uuid = one(&mut db.superuser(), "SELECT id FROM shared.outbox WHERE tenant_id = $1", &[&B.id]);
     assert_ne!(mine[0].0, theirs);
     assert_eq!(claim(&mut db.app(), &B, "'x'"), [(theirs, 1)]);
-    assert_eq!((tell(&mut app, "complete", &[theirs]), tell(&mut app, "fail", &[theirs])), (0, 0));
+    assert_eq!((tell(&mut app, "complete", "x", &[theirs]), tell(&mut app, "fail", "x", &[theirs])), (0, 0));
     let calls = [
         "shared.claim_outbox_events('x')",
-        "shared.complete_outbox_events(ARRAY[]::uuid[])",
-        "shared.fail_outbox_events(ARRAY[]::uuid[])",
+        "shared.complete_outbox_events('x', ARRAY[]::uuid[])",
+        "shared.fail_outbox_events('x', ARRAY[]::uuid[])",
         "thorbis.claim_outbox_events('x', 1, NULL, 1)",
-        "thorbis.complete_outbox_events('{}')",
+        "thorbis.complete_outbox_events('x', '{}')",
     ];
     permit(&db, "outbox", "read");
     for call in calls {
@@ -195,7 +234,7 @@ fn an_operator_consumes_the_events_of_all_tenants() {
     let tenants: BTreeSet<Uuid> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(tenants, BTreeSet::from([A.id, B.id]));
     let ids: Vec<Uuid> = rows.iter().map(|row| row.get(1)).collect();
-    assert_eq!(one::<i64>(&mut platform, "SELECT shared.complete_outbox_events($1)", &[&ids]), 2);
+    assert_eq!(one::<i64>(&mut platform, "SELECT shared.complete_outbox_events('relay', $1)", &[&ids]), 2);
     assert_eq!(ok(platform.query("SELECT * FROM shared.claim_outbox_events('relay')", &[])).len(), 0);
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use thorbis_tests::ledgers::{
-    CORRECTIONS, CUP, CUSTOMER, FLOUR, STORE, SUPPLIER, VAN, assert_books_are_right, line, of, on_hand,
+    CORRECTIONS, CUP, CUSTOMER, FLOUR, STORE, SUPPLIER, VAN, assert_books_are_right, import, line, of, on_hand,
     permit_employee, post, rows,
 };
 use thorbis_tests::{A, B, Database, as_owner, assert_sqlstate, assert_sqlstate_in, in_context, ok, one, set_local};
@@ -21,13 +21,6 @@ fn insert(item: u128, from: u128, to: u128, quantity: &str) -> String {
         of(&A, from),
         of(&A, to)
     )
-}
-
-/// A superuser brings in a row of A's: it goes through the triggers as every other.
-fn import(db: &Database, sql: &str) -> Result<u64, postgres::Error> {
-    let mut superuser = db.superuser();
-    ok(superuser.batch_execute(&format!("SET app.current_tenant_id = '{}'", A.id)));
-    superuser.execute(sql, &[])
 }
 
 fn try_sql(db: &Database, sql: &str) -> Result<u64, postgres::Error> {

@@ -94,6 +94,52 @@ fn jurisdictions_are_a_tree() {
     assert_eq!(outcomes.iter().filter(|done| **done).count(), 1);
 }
 
+/// What keeps changes of one tenant apart is a lock that SQL cannot take, and not the one of another tenant.
+#[test]
+fn nobody_makes_another_tenant_wait() {
+    let db = Database::new();
+    let mut hostile = db.app();
+    ok(hostile.execute("SELECT pg_advisory_lock(hashtextextended($1::uuid::text, 7310))", &[&B.id]));
+    let add = "INSERT INTO shared.tax_jurisdictions (code, name, parent_jurisdiction_id)
+               SELECT $1, 'x', id FROM shared.tax_jurisdictions ORDER BY code LIMIT 1";
+    let mut first = db.app();
+    for tenant in [&A, &B] {
+        rates(&db, tenant);
+    }
+    let mut holding = ok(first.transaction());
+    ok(holding.execute("SELECT thorbis.set_context($1, $2)", &[&A.id, &A.owner]));
+    assert_eq!(ok(holding.execute(add, &[&"NEW"])), 1);
+    let within_a_second = in_context(&mut db.app(), B.id, B.owner, |tx| {
+        tx.batch_execute("SET LOCAL lock_timeout = '1s'")?;
+        tx.execute(add, &[&"NEW"])
+    });
+    assert_eq!(ok(within_a_second), 1);
+    let places = "SELECT array_agg(objsubid::int) FROM pg_locks
+                   WHERE locktype = 'advisory' AND pid <> $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let pid: i32 = one(&mut hostile, "SELECT pg_backend_pid()", &[]);
+    let held: Vec<i32> = one(&mut db.superuser(), places, &[&pid]);
+    assert!(held.len() == 1 && held[0] > 2, "those that SQL takes have 1 or 2: {held:?}");
+}
+
+/// A circle is found by callers who may not read the tree, and by jobs without a user.
+#[test]
+fn jurisdictions_are_a_tree_for_who_sees_none_of_them_too() {
+    let db = Database::new();
+    let city = rates(&db, &A);
+    let up = format!("UPDATE shared.tax_jurisdictions SET parent_jurisdiction_id = '{city}' WHERE code = 'XC'");
+    let mut superuser = db.superuser();
+    let mut job = ok(superuser.transaction());
+    ok(job.execute("SELECT set_config('app.current_tenant_id', $1, true)", &[&A.id.to_string()]));
+    assert_sqlstate(job.batch_execute(&up), "23514");
+    ok(job.rollback());
+    let blind = user_with(&db, &A, &[("taxes", "create")]);
+    let sql = "INSERT INTO shared.tax_jurisdictions (id, code, name, parent_jurisdiction_id) VALUES ($1, 'Z', 'x', $2)";
+    let id = Uuid::new_v4();
+    let insert = |parent: Uuid| in_context(&mut db.app(), A.id, blind, |tx| tx.execute(sql, &[&id, &parent]));
+    assert_sqlstate(insert(id), "23514");
+    ok(insert(city));
+}
+
 #[test]
 fn taxes_of_the_other_tenant_are_none() {
     let db = Database::new();
@@ -179,4 +225,171 @@ fn currencies_are_the_same_for_all_and_nobodys_to_change() {
           WHERE length(split_part(calculate_order_total(jsonb_build_object('currency', code)) ->> 'total', '.', 2)) <> minor_unit",
         &[],
     );
+}
+
+// --- no taxes by mistake
+
+/// A draft in A at that place on that date, with a line of each category.
+fn taxed_draft(
+    tx: &mut postgres::Transaction<'_>,
+    place: Option<Uuid>,
+    on: &str,
+    categories: &[&str],
+) -> Result<Uuid, Error> {
+    let lines: Vec<_> = categories.iter().map(|_| ("100.00", "1")).collect();
+    let invoice = draft(tx, "{}", &lines)?;
+    let sql = "UPDATE shared.invoices SET tax_jurisdiction_id = $2, tax_date = $3::text::date WHERE id = $1";
+    tx.execute(sql, &[&invoice, &place, &on])?;
+    for (category, number) in categories.iter().zip(1i32..) {
+        let sql = "UPDATE shared.invoice_lines SET tax_category = $3 WHERE invoice_id = $1 AND line_number = $2";
+        tx.execute(sql, &[&invoice, &number, category])?;
+    }
+    Ok(invoice)
+}
+
+fn apply(tx: &mut postgres::Transaction<'_>, invoice: Uuid) -> Result<u64, Error> {
+    tx.execute("SELECT shared.apply_invoice_taxes($1)", &[&invoice])
+}
+
+#[test]
+fn taxes_that_are_not_found_are_an_error() {
+    let db = Database::new();
+    let place = rates(&db, &A);
+    for (place, on, category, rule) in [
+        (None, "2025-06-01", "standard", "tax jurisdiction"),
+        (Some(place), "2025-06-01", "standrad", "\"standrad\""),
+        (Some(place), "2019-12-31", "standard", "\"standard\""),
+    ] {
+        let applied = in_context(&mut db.app(), A.id, A.owner, |tx| {
+            let invoice = taxed_draft(tx, place, on, &["standard", category])?;
+            apply(tx, invoice)
+        });
+        let error = assert_sqlstate(applied, "22023");
+        assert!(error.message().contains(rule) && error.hint().is_some(), "{error:?}");
+    }
+    // Whoever cannot read the rates does not sell without taxes.
+    let clerk = user_with(&db, &A, &[("invoices", "create"), ("invoices", "read"), ("invoices", "update")]);
+    let blind = in_context(&mut db.app(), A.id, clerk, |tx| {
+        let invoice = taxed_draft(tx, Some(place), "2025-06-01", &["standard"])?;
+        apply(tx, invoice)
+    });
+    assert_sqlstate(blind, "22023");
+}
+
+#[test]
+fn nothing_is_due_where_somebody_says_so() {
+    let db = Database::new();
+    let place = rates(&db, &A);
+    as_owner(&db, &A, |tx| {
+        let sql = "INSERT INTO shared.tax_rates (tax_jurisdiction_id, category, code, name, percent, valid_during)
+                   VALUES ($1, 'books', 'VAT', 'None', 0, '[2020-01-01,)')";
+        tx.execute(sql, &[&place])?;
+        let none = taxed_draft(tx, Some(place), "2025-06-01", &["books"])?;
+        apply(tx, none)?;
+        issue(tx, none)?;
+        let total = "SELECT tax_total::text FROM shared.invoices WHERE id = $1";
+        assert_eq!(one::<String>(tx, total, &[&none]), "0.00");
+        // A line that is exempt, of a category without a rate and of one with; the others are taxed.
+        for category in ["nowhere", "food"] {
+            let exempt = taxed_draft(tx, Some(place), "2025-06-01", &["standard", category])?;
+            let sql = "UPDATE shared.invoice_lines SET pricing = '{\"tax_exempt\": true}' WHERE invoice_id = $1 AND line_number = 2";
+            tx.execute(sql, &[&exempt])?;
+            apply(tx, exempt)?;
+            issue(tx, exempt)?;
+            let sql = "SELECT array_agg((tax_inclusive + tax_additive > 0)::text ORDER BY line_number)
+                         FROM shared.invoice_lines WHERE invoice_id = $1";
+            assert_eq!(one::<Vec<String>>(tx, sql, &[&exempt]), ["true", "false"], "{category}");
+        }
+        // A customer who is exempt needs no jurisdiction either.
+        tx.execute("UPDATE shared.customers SET tax_exempt = true WHERE id = $1", &[&A.customer])?;
+        let exempt = taxed_draft(tx, None, "2025-06-01", &["standard", "nowhere"])?;
+        tx.execute("UPDATE shared.invoices SET customer_id = $2 WHERE id = $1", &[&exempt, &A.customer])?;
+        apply(tx, exempt)?;
+        issue(tx, exempt)
+    });
+}
+
+/// With one category and with several: those are written differently.
+#[test]
+fn lines_that_change_after_the_taxes_are_not_issued_without_theirs() {
+    let db = Database::new();
+    let place = rates(&db, &A);
+    let add = "INSERT INTO shared.invoice_lines (invoice_id, line_number, description, unit_price, tax_category)
+               VALUES ($1, 9, 'More', 10, ";
+    let changed = "UPDATE shared.invoice_lines SET tax_category = ";
+    let first = " WHERE invoice_id = $1 AND line_number = 1";
+    for (categories, change, fits) in [
+        (&["standard"][..], format!("{add}'standard')"), true),
+        (&["standard"], format!("{add}'food')"), false),
+        (&["standard"], format!("{changed}'food'{first}"), false),
+        (&["standard", "food"], format!("{add}'standard')"), false),
+        (&["standard", "food"], format!("{add}'food')"), false),
+        (&["standard", "food"], format!("{changed}'food'{first}"), false),
+        (&["standard", "food"], format!("DELETE FROM shared.invoice_lines{first}"), true),
+    ] {
+        println!("{categories:?} {change}");
+        let invoice = as_owner(&db, &A, |tx| {
+            let invoice = taxed_draft(tx, Some(place), "2025-06-01", categories)?;
+            apply(tx, invoice)?;
+            tx.execute(&change, &[&invoice])?;
+            Ok(invoice)
+        });
+        let issued = in_context(&mut db.app(), A.id, A.owner, |tx| issue(tx, invoice));
+        if fits {
+            ok(issued);
+            continue;
+        }
+        let error = assert_sqlstate(issued, "22023");
+        assert!(error.hint().is_some_and(|hint| hint.contains("apply_invoice_taxes")), "{:?}", error.hint());
+        as_owner(&db, &A, |tx| {
+            apply(tx, invoice)?;
+            issue(tx, invoice)
+        });
+    }
+}
+
+#[test]
+fn rates_are_numbers() {
+    let db = Database::new();
+    rates(&db, &A);
+    for (column, value) in [("per_unit", "NaN"), ("per_unit", "-1"), ("percent", "NaN"), ("percent", "100.1")] {
+        let sql = format!(
+            "INSERT INTO shared.tax_rates (tax_jurisdiction_id, code, name, {column}, valid_during)
+             SELECT id, 'ODD', 'x', '{value}', '[2020-01-01,)' FROM shared.tax_jurisdictions WHERE code = 'XC'"
+        );
+        let added = in_context(&mut db.app(), A.id, A.owner, |tx| tx.execute(&sql, &[]));
+        assert_sqlstate(added, "23514");
+    }
+}
+
+/// The month of a tax, like the age of a debt, is that of the tenant's clock, whatever the session's is.
+#[test]
+fn taxes_and_debts_are_counted_by_the_tenants_clock() {
+    let db = Database::new();
+    let mut superuser = db.superuser();
+    ok(superuser.batch_execute(&format!(
+        "UPDATE shared.tenants SET timezone = 'Pacific/Kiritimati' WHERE id = '{}';
+         SET session_replication_role = replica;
+         UPDATE shared.invoices SET issued_at = '2024-01-31 12:00+00', due_date = NULL WHERE tenant_id = '{0}';
+         UPDATE shared.credit_notes SET issued_at = '2024-01-31 12:00+00' WHERE tenant_id = '{0}';",
+        A.id
+    )));
+    let months = "SELECT array_agg(DISTINCT month::text) FROM shared.v_tax_liability_by_jurisdiction";
+    let late =
+        "UPDATE shared.invoices SET issued_at = now(), due_date = (now() AT TIME ZONE 'Pacific/Kiritimati')::date - 31
+                 WHERE tenant_id = $1";
+    let aging = "SELECT (days_31_to_60 > 0)::text FROM shared.v_accounts_receivable_aging";
+    let seen = |sql: &str, zone: &str| {
+        as_owner(&db, &A, |tx| {
+            tx.batch_execute(&format!("SET LOCAL timezone = '{zone}'"))?;
+            Ok(tx.query_one(sql, &[])?)
+        })
+    };
+    for zone in ["Pacific/Kiritimati", "Etc/GMT+12", "UTC"] {
+        assert_eq!(seen(months, zone).get::<_, Vec<String>>(0), ["2024-02-01"], "{zone}");
+    }
+    ok(superuser.execute(late, &[&A.id]));
+    for zone in ["Pacific/Kiritimati", "Etc/GMT+12", "UTC"] {
+        assert_eq!(seen(aging, zone).get::<_, String>(0), "true", "{zone}");
+    }
 }

@@ -86,8 +86,10 @@ fn tenant_that_cannot_be_made_leaves_nothing_behind() {
         ("x", ", industries => '{space}'", "22023"),
         ("x", ", industries => '{restaurants,space}'", "22023"),
         ("x", ", timezone => 'Nowhere/Land'", "22023"),
-        ("x", ", currency => 'euros'", "22001"),
-        ("x", ", currency => 'eur'", "23514"),
+        ("x", ", currency => 'euros'", "22023"),
+        ("x", ", currency => 'eur'", "22023"),
+        ("x", ", currency => 'XXX'", "22023"),
+        ("x", ", currency => 'KWD'", "22023"),
         ("Not A Slug", "", "23514"),
         ("alpha-diner", "", "23505"),
         ("x", &format!(", id => '{}'", A.id), "23505"),
@@ -211,4 +213,19 @@ fn status_of_a_tenant_is_the_platforms_to_change() {
     }));
     let possible: Vec<(String, bool)> = possible.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(possible, [("closed".to_owned(), false), ("suspended".to_owned(), false)]);
+}
+
+// --- their money
+
+/// Three decimals do not fit into money columns.
+#[test]
+fn decimals_of_a_tenant_are_those_of_its_currency() {
+    let db = Database::new();
+    let mut client = db.superuser();
+    for (slug, currency, places) in [("yen", "JPY", 0i16), ("euro", "EUR", 2)] {
+        let tenant = ok(create(&mut client, slug, &format!(", currency => '{currency}'")));
+        assert_eq!(one::<i16>(&mut client, "SELECT minor_unit FROM shared.tenants WHERE id = $1", &[&tenant]), places);
+    }
+    let error = assert_sqlstate(create(&mut client, "dinar", ", currency => 'KWD'"), "22023");
+    assert!(error.hint().is_some_and(|hint| hint.contains("minor_unit")), "{:?}", error.hint());
 }

@@ -1,6 +1,7 @@
 //! No booking crosses time off, whichever of the two comes first.
 
 use postgres::{Client, Error};
+use thorbis_tests::billing::user_with;
 use thorbis_tests::{A, B, Database, assert_sqlstate, in_context, ok, one};
 use uuid::Uuid;
 
@@ -147,4 +148,22 @@ fn a_race_of_both_has_one_winner() {
     let days = "SELECT count(DISTINCT d) FROM (SELECT lower(during)::date d FROM shared.bookings UNION ALL
                 SELECT lower(during)::date FROM shared.time_off) x WHERE d >= '2026-07-01'";
     assert_eq!(one::<i64>(&mut superuser, days, &[]), 20, "each day somebody won");
+}
+
+/// Who may write and read nothing, and jobs without a user.
+#[test]
+fn who_sees_nothing_is_held_to_it_too() {
+    let db = Database::new();
+    let blind = user_with(&db, &A, &[("bookings", "create")]);
+    ok(by_owner(&mut db.app(), &statement("bookings", "12:00-13:00")));
+    ok(by_owner(&mut db.app(), &statement("time_off", "14:00-15:00")));
+    let mut superuser = db.superuser();
+    for (table, times, said) in [("time_off", "12:30-14:00", BOOKED), ("bookings", "14:30-16:00", OFF)] {
+        let sql = statement(table, times);
+        assert_refused(in_context(&mut db.app(), A.id, blind, |tx| tx.batch_execute(&sql)), said);
+        let mut job = ok(superuser.transaction());
+        ok(job.execute("SELECT set_config('app.current_tenant_id', $1, true)", &[&A.id.to_string()]));
+        assert_refused(job.batch_execute(&sql), said);
+    }
+    ok(in_context(&mut db.app(), A.id, blind, |tx| tx.batch_execute(&statement("time_off", "13:00-14:00"))));
 }

@@ -219,6 +219,13 @@ fn every_code_is_raised_where_its_rule_is_broken() {
     assert_eq!(raised, BTreeSet::from(CODES), "each code is tried");
 }
 
+#[test]
+fn unknown_keys_are_shown_in_part() {
+    let order = json!({"currency": "EUR", "lines": [], ("\u{e9}".repeat(1_000_000)): 1});
+    let error = db_error(Database::untouched().app().query_one("SELECT calculate_order_total($1)", &[&order]));
+    assert_eq!(error.message(), format!("E_UNKNOWN_KEY: unknown key, at {}", "\u{e9}".repeat(64)));
+}
+
 /// Whoever reads the function's comment finds each code.
 #[test]
 fn every_code_is_documented() {

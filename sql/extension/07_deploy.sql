@@ -56,7 +56,7 @@ CREATE FUNCTION thorbis.create_tenant(name text, slug text, owner_id uuid, owner
         id uuid DEFAULT gen_random_uuid()) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'create_tenant_wrapper';
 COMMENT ON FUNCTION thorbis.create_tenant(text, text, uuid, text, text[], text, text, uuid) IS
-    'Creates a tenant with the roles of its industries, all installed ones by default, and its first user as owner; returns its id. Superuser or thorbis_platform';
+    'Creates a tenant with the roles of its industries, all installed ones by default, and its first user as owner; returns its id. The currency is one of shared.currencies with at most two decimals, and gives minor_unit. Superuser or thorbis_platform';
 REVOKE ALL ON FUNCTION thorbis.create_tenant(text, text, uuid, text, text[], text, text, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION thorbis.create_tenant(text, text, uuid, text, text[], text, text, uuid) TO thorbis_platform;
 

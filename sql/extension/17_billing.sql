@@ -17,7 +17,7 @@ GRANT EXECUTE ON FUNCTION keep_lines_of_issued() TO thorbis_owner;
 CREATE FUNCTION set_currency_defaults() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'thorbis_set_currency_defaults';
 COMMENT ON FUNCTION set_currency_defaults() IS
-    'BEFORE INSERT row trigger: currency, rounding_mode and tax_rounding_level are those of the tenant unless given';
+    'BEFORE INSERT row trigger: currency, rounding_mode and tax_rounding_level are those of the tenant unless given, tax_date is the business date of the location, else of the tenant';
 REVOKE ALL ON FUNCTION set_currency_defaults() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION set_currency_defaults() TO thorbis_owner;
 
@@ -45,7 +45,7 @@ GRANT EXECUTE ON FUNCTION apply_refund() TO thorbis_owner;
 CREATE FUNCTION check_cash_session() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'thorbis_check_cash_session';
 COMMENT ON FUNCTION check_cash_session() IS
-    'BEFORE INSERT row trigger on shared.cash_movements: money moves in an open session only (55000)';
+    'BEFORE INSERT row trigger on shared.cash_movements: money moves in an open session only (55000), and never more out than should be in the drawer (23514)';
 REVOKE ALL ON FUNCTION check_cash_session() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION check_cash_session() TO thorbis_owner;
 

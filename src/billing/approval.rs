@@ -1,7 +1,9 @@
 //! How far the roles of a user reach: `rbac.approval_limits` for refunds.
 
+use crate::access::functions::may;
 use crate::billing::books::Books;
 use crate::billing::error::BillingError;
+use crate::billing::money;
 use crate::context::current;
 use crate::pg::error::SqlError;
 use crate::pg::fresh::Arg;
@@ -29,7 +31,7 @@ SELECT EXISTS (
     SELECT FROM permitting p
            LEFT JOIN limits own ON own.role_id = p.root
            LEFT JOIN limits inherited ON inherited.role_id = p.role_id
-     WHERE coalesce($3 * 0.01 <= CASE WHEN own.role_id IS NULL THEN inherited.max_amount ELSE own.max_amount END, true)
+     WHERE coalesce($5 * 0.01 <= CASE WHEN own.role_id IS NULL THEN inherited.max_amount ELSE own.max_amount END, true)
        AND coalesce($3 * 100 <= $4 * CASE WHEN own.role_id IS NULL THEN inherited.max_percent ELSE own.max_percent END, true)
     UNION ALL
     SELECT FROM rbac.access_grants g
@@ -38,10 +40,17 @@ SELECT EXISTS (
 )";
 
 /// Raises 42501 unless the current user may pay back `refunded` of `paid`, both in hundredths. Jobs without a user may.
-pub fn require_within_limit(books: Books, refunded: i64, paid: i64) {
+/// A highest amount is in the currency of the tenant: of another currency it allows nothing, or whatever holders of
+/// payments:admin pay back.
+pub fn require_within_limit(books: Books, refunded: i64, paid: i64, currency: &str) {
     let Some(user) = current::get().user else { return };
+    let compared = match money::currency(books, None).0 == currency {
+        true => refunded,
+        false if may("payments", "admin") => 0,
+        false => i64::MAX,
+    };
     let mut within = false;
-    let arguments = [Arg::Uuid(user), Arg::Bigint(refunded), Arg::Bigint(paid)];
+    let arguments = [Arg::Uuid(user), Arg::Bigint(refunded), Arg::Bigint(paid), Arg::Bigint(compared)];
     books.read(WITHIN, &arguments, |row| within = row.boolean(1) == Some(true));
     if !within {
         BillingError::ApprovalLimit.raise();

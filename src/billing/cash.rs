@@ -1,10 +1,12 @@
 //! Drawers of cash: opened, moved, counted.
 
 use crate::access::functions::{actor, require};
+use crate::billing::allocations::amount;
 use crate::billing::books::{Books, request, uuid_argument};
 use crate::billing::error::BillingError;
-use crate::billing::money::{Known, Request, parse_cents};
+use crate::billing::money::{self, Known, Request, parse_cents};
 use crate::context::current;
+use crate::domain::cents;
 use crate::pg::error::SqlError;
 use crate::pg::fresh::Arg;
 use crate::pg::function::{argument, guarded, with_text, written};
@@ -15,10 +17,6 @@ use crate::pg::uuid::{from_datum, into_datum};
 use crate::v1_function;
 use pgrx::pg_sys;
 use uuid::Uuid;
-
-/// FOR SHARE: movements do not wait for each other, a count waits for all of them.
-const IS_OPEN: &str = "
-SELECT s.status = 'open' FROM shared.cash_sessions s WHERE s.tenant_id = $1 AND s.id = $2 FOR SHARE";
 
 v1_function!(
     /// BEFORE INSERT FOR EACH ROW on shared.cash_movements.
@@ -32,15 +30,53 @@ v1_function!(
             && (identity::operates_all_tenants() || current::get().tenant == Some(tenant))
         {
             let _path = SettingsScope::pinned_path();
-            let open = Books::of(tenant)
-                .one("cash session", IS_OPEN, &[Arg::Uuid(session)], |row| row.boolean(1) == Some(true));
-            if !open {
-                BillingError::SessionClosed.raise();
+            let expected = lock_open(Books::of(tenant), session) + amount(&trigger, "amount");
+            if !(0..=cents::MOST).contains(&expected) {
+                BillingError::DrawerAmount.raise();
             }
         }
         trigger.unchanged()
     })
 });
+
+const LOCK: &str = "
+SELECT s.status FROM shared.cash_sessions s WHERE s.tenant_id = $1 AND s.id = $2 FOR NO KEY UPDATE";
+
+/// Read after the lock, in any isolation level: every movement that was under way is there now.
+const EXPECTED: &str = "
+SELECT ((s.opening_amount + coalesce((SELECT sum(m.amount) FROM shared.cash_movements m
+                                       WHERE m.tenant_id = $1 AND m.cash_session_id = $2), 0)) * 100)::bigint
+  FROM shared.cash_sessions s WHERE s.tenant_id = $1 AND s.id = $2";
+
+/// Locks an open session, so that movements and the count see each other, and gives what should be in the drawer.
+fn lock_open(books: Books, session: Uuid) -> i64 {
+    let status = books.one("cash session", LOCK, &[Arg::Uuid(session)], |row| row.text(1).unwrap_or_default());
+    if status != "open" {
+        BillingError::SessionClosed.raise();
+    }
+    let mut expected = 0;
+    books.read(EXPECTED, &[Arg::Uuid(session)], |row| expected = row.bigint(1).unwrap_or_default());
+    expected
+}
+
+/// A drawer adds up amounts of one currency, that of the tenant.
+pub fn check_currency(books: Books, currency: &str) {
+    if money::currency(books, None).0 != currency {
+        BillingError::Invalid { what: "currency", problem: "a cash session takes that of the tenant only" }.raise();
+    }
+}
+
+const PUT_IN: &str = "
+SELECT 1 FROM shared.cash_movements m WHERE m.tenant_id = $1 AND m.payment_id = $2 AND m.kind = 'sale'";
+
+/// Raises unless the cash of the payment was put into a drawer, of whatever session.
+pub fn check_put_in(books: Books, payment: Uuid) {
+    let mut put_in = false;
+    books.read(PUT_IN, &[Arg::Uuid(payment)], |_| put_in = true);
+    if !put_in {
+        BillingError::NotInDrawer.raise();
+    }
+}
 
 /// What moved cash.
 pub enum Moved {
@@ -115,6 +151,7 @@ v1_function!(
 });
 
 fn record(request: Request) -> Uuid {
+    request.check_keys("cash_session_id kind amount reason idempotency_key");
     if let Known::Same(id) = request.known(KNOWN) {
         return id;
     }
@@ -130,6 +167,11 @@ fn record(request: Request) -> Uuid {
     }
     let session = request.uuid("cash_session_id");
     let session = session.unwrap_or_else(|| BillingError::NotFound { what: "cash session" }.raise());
+    request.books.one("cash session", LOCK, &[Arg::Uuid(session)], |_| ());
+    // Whoever held the lock may have been this request, sent twice.
+    if let Known::Same(id) = request.known(KNOWN) {
+        return id;
+    }
     let mut made = None;
     let arguments = [request.json, Arg::Uuid(session), Arg::Bigint(amount)];
     request.books.write(RECORD, &arguments, |row| made = row.uuid(1));
@@ -138,15 +180,6 @@ fn record(request: Request) -> Uuid {
         Known::New => BillingError::Meanwhile.raise(),
     })
 }
-
-const LOCK: &str = "
-SELECT s.status FROM shared.cash_sessions s WHERE s.tenant_id = $1 AND s.id = $2 FOR NO KEY UPDATE";
-
-/// Read after the lock, in any isolation level: every movement that was under way is there now.
-const EXPECTED: &str = "
-SELECT ((s.opening_amount + coalesce((SELECT sum(m.amount) FROM shared.cash_movements m
-                                       WHERE m.tenant_id = $1 AND m.cash_session_id = $2), 0)) * 100)::bigint
-  FROM shared.cash_sessions s WHERE s.tenant_id = $1 AND s.id = $2";
 
 const CLOSE: &str = "
 UPDATE shared.cash_sessions s
@@ -164,12 +197,7 @@ v1_function!(
         let (counted, note) = unsafe { (cents_argument(fcinfo, 1, "counted_amount"), argument(fcinfo, 2)) };
         require("cash", "update");
         let books = Books::of_caller();
-        let status = books.one("cash session", LOCK, &[Arg::Uuid(session)], |row| row.text(1).unwrap_or_default());
-        if status != "open" {
-            BillingError::SessionClosed.raise();
-        }
-        let mut expected = 0;
-        books.read(EXPECTED, &[Arg::Uuid(session)], |row| expected = row.bigint(1).unwrap_or_default());
+        let expected = lock_open(books, session);
         let arguments = [
             Arg::Uuid(session),
             Arg::optional_uuid(actor()),

@@ -115,6 +115,7 @@ impl LineBack {
 }
 
 fn credit(request: Request) -> Uuid {
+    request.check_keys("invoice_id reason idempotency_key lines charge_amount");
     let books = request.books;
     if let Known::Same(id) = request.known(KNOWN) {
         return id;

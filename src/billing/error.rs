@@ -23,6 +23,8 @@ pub enum BillingError {
     Invalid { what: &'static str, problem: &'static str },
     #[error("an invoice without lines cannot be issued")]
     NoLines,
+    #[error("rates were applied to the invoice, and a line does not have the taxes of its category")]
+    LineTaxes,
     #[error("an invoice with this status cannot be {verb}")]
     InvoiceStatus { verb: &'static str },
     #[error("an invoice with payments or credit notes cannot be voided")]
@@ -41,7 +43,7 @@ pub enum BillingError {
     Currency,
     #[error("refunds would exceed what the payment captured")]
     OverRefunded,
-    #[error("permission denied: the refund exceeds the approval limit")]
+    #[error("permission denied: the refund is not within the approval limit")]
     ApprovalLimit,
     #[error("the idempotency key was used for another request")]
     IdempotencyKey,
@@ -51,6 +53,10 @@ pub enum BillingError {
     SessionClosed,
     #[error("a payment or refund goes through a cash session only in cash")]
     NotCash,
+    #[error("a refund takes cash out of a drawer only when its payment was put into one")]
+    NotInDrawer,
+    #[error("a drawer cannot hold less than nothing, or more than can be recorded")]
+    DrawerAmount,
     #[error("tax jurisdictions cannot run in a circle")]
     Cycle,
     #[error("permission denied to look at the chain of another tenant")]
@@ -68,7 +74,7 @@ impl SqlError for BillingError {
             }
             Self::NoTenant => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::NotFound { .. } => PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
-            Self::Invalid { .. } | Self::UnknownSeries | Self::IdempotencyKey | Self::NotCash => {
+            Self::Invalid { .. } | Self::LineTaxes | Self::UnknownSeries | Self::IdempotencyKey | Self::NotCash => {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
             }
             Self::Meanwhile => PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
@@ -89,6 +95,7 @@ impl SqlError for BillingError {
             Self::NoTenant => "SELECT thorbis.set_context(...) first.",
             Self::NotFound { .. } => "It belongs to the current tenant.",
             Self::Invalid { .. } => "The comment of the function says what it takes.",
+            Self::LineTaxes => "SELECT shared.apply_invoice_taxes(...) again: lines changed after it. A line that is exempt has tax_exempt or exempt_from in its pricing.",
             Self::NoLines => "INSERT INTO shared.invoice_lines ... first.",
             Self::InvoiceStatus { .. } | Self::PaymentStatus { .. } => "shared.state_transitions has what follows what.",
             Self::VoidPaid => "Pay back first, or write a credit note: SELECT shared.credit_invoice(...).",
@@ -98,11 +105,13 @@ impl SqlError for BillingError {
             Self::NotAllocated => "shared.payment_allocations has what it paid.",
             Self::Currency => "Record a payment in the currency of the invoice.",
             Self::OverRefunded => "Pay back what is left: amount less refunded_amount, tip_amount less refunded_tip.",
-            Self::ApprovalLimit => "Ask somebody whose role reaches further. The limit is on all that is paid back of one payment.",
+            Self::ApprovalLimit => "Ask somebody whose role reaches further. The limit is on all that is paid back of one payment, in the currency of the tenant: another currency takes payments:admin.",
             Self::IdempotencyKey => "Use a new key for a new request.",
             Self::Meanwhile => "Try again.",
             Self::SessionClosed => "Open the drawer again: SELECT shared.open_cash_session(...).",
             Self::NotCash => "Leave cash_session_id out.",
+            Self::NotInDrawer => "Leave cash_session_id out: the cash was never counted in a drawer.",
+            Self::DrawerAmount => "shared.cash_movements has what went in and out. Record what went in first.",
             Self::Cycle => "Take away the parent that leads back first.",
             Self::OtherTenant => "Pass no tenant to verify one's own.",
         }

@@ -5,6 +5,7 @@
 
 use crate::billing::error::BillingError;
 use crate::context::current;
+use crate::documents::series;
 use crate::pg::error::SqlError;
 use crate::pg::fresh::{self, Arg};
 use crate::pg::function::{guarded, text_datum};
@@ -123,7 +124,7 @@ SELECT t.currency::pg_catalog.text, t.rounding_mode, t.tax_rounding_level FROM s
 
 v1_function!(
     /// BEFORE INSERT FOR EACH ROW: currency, and where the table has them rounding_mode and tax_rounding_level, are the
-    /// tenant's unless given.
+    /// tenant's unless given, and tax_date is the business date. The time zone of the session decides nothing.
     thorbis_set_currency_defaults, pg_finfo_thorbis_set_currency_defaults, |fcinfo| {
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
@@ -152,6 +153,12 @@ v1_function!(
             {
                 changes.push((number, Some(text_datum(value))));
             }
+        }
+        if let Some(number) = trigger.column("tax_date", ColumnType::Date)
+            && trigger.is_null(row, "tax_date")
+        {
+            let location = trigger.column("location_id", ColumnType::Uuid).and_then(|_| trigger.uuid(row, "location_id"));
+            changes.push((number, Some(pg_sys::Datum::from(series::today(tenant, location)))));
         }
         if changes.is_empty() { trigger.unchanged() } else { trigger.with_values(&changes) }
     })

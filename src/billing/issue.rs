@@ -7,6 +7,7 @@ use crate::access::functions::require;
 use crate::billing::books::{Books, uuid_argument};
 use crate::billing::chain::{self, invoice_hash};
 use crate::billing::error::BillingError;
+use crate::billing::money;
 use crate::documents::number;
 use crate::pg::error::SqlError;
 use crate::pg::fresh::Arg;
@@ -18,8 +19,28 @@ use pgrx::pg_sys;
 use uuid::Uuid;
 
 const LOCK: &str = "
-SELECT i.status, i.invoice_number, i.series, i.location_id
+SELECT i.status, i.invoice_number, i.series, i.location_id, i.currency::text
   FROM shared.invoices i WHERE i.tenant_id = $1 AND i.id = $2 FOR NO KEY UPDATE";
+
+/// A line that does not have exactly the taxes of its category, when rates were applied: it came, or its category did, after
+/// that. What is exempt says so itself.
+const OTHER_TAXES: &str = "
+WITH applied AS MATERIALIZED (
+    SELECT r.id::text AS id, r.category, coalesce(t.tax ->> 'scope', 'order') = 'order' AS is_of_all
+      FROM shared.invoices i,
+           jsonb_array_elements(CASE jsonb_typeof(i.pricing -> 'taxes') WHEN 'array' THEN i.pricing -> 'taxes' ELSE '[]' END)
+               AS t (tax)
+           JOIN shared.tax_rates r ON r.tenant_id = $1 AND r.id::text = t.tax ->> 'id'
+     WHERE i.tenant_id = $1 AND i.id = $2
+)
+SELECT 1 FROM shared.invoice_lines l
+ WHERE l.tenant_id = $1 AND l.invoice_id = $2 AND EXISTS (SELECT 1 FROM applied)
+   AND coalesce(l.pricing -> 'tax_exempt', 'false') <> 'true'
+   AND (NOT EXISTS (SELECT 1 FROM applied a WHERE a.category = l.tax_category)
+        OR EXISTS (SELECT 1 FROM applied a
+                    WHERE (a.category = l.tax_category)
+                          <> (a.is_of_all OR coalesce(l.pricing -> 'taxes' ? a.id, false))))
+ LIMIT 1";
 
 /// What the totals are calculated from; NULL without lines.
 const INPUT: &str = "
@@ -120,8 +141,8 @@ v1_function!(
 });
 
 fn issue(books: Books, id: Uuid) -> String {
-    let (status, number, series, location) = books.one("invoice", LOCK, &[Arg::Uuid(id)], |row| {
-        (row.text(1).unwrap_or_default(), row.text(2), row.text(3).unwrap_or_default(), row.uuid(4))
+    let (status, number, series, location, currency) = books.one("invoice", LOCK, &[Arg::Uuid(id)], |row| {
+        (row.text(1).unwrap_or_default(), row.text(2), row.text(3).unwrap_or_default(), row.uuid(4), row.text(5))
     });
     if let Some(number) = number {
         // Again, after an answer that was lost.
@@ -130,7 +151,10 @@ fn issue(books: Books, id: Uuid) -> String {
         }
         return number;
     }
+    // Payments of a currency that is not known are refused: nobody could pay it.
+    money::currency(books, currency.as_deref());
     let Some(input) = books.jsonb(INPUT, &[Arg::Uuid(id)]) else { BillingError::NoLines.raise() };
+    books.read(OTHER_TAXES, &[Arg::Uuid(id)], |_| BillingError::LineTaxes.raise());
     // SAFETY: a jsonb that the query made.
     let output = unsafe { totals::calculate_datum(input) };
     let calculated = Arg::Value(pg_sys::JSONBOID, Some(output));

@@ -24,13 +24,30 @@ pub enum Known {
 /// So many entries a list of a request may have.
 const MOST_PARTS: i64 = 2500;
 
+/// So long an idempotency key may be.
+const MOST_OF_KEY: usize = 200;
+
 const TEXT: &str = "SELECT $2 ->> $3 WHERE $1 IS NOT NULL";
 const PARTS: &str = "
-SELECT p.part ->> $4, p.part ->> $5
-  FROM jsonb_array_elements(CASE jsonb_typeof($2 -> $3) WHEN 'array' THEN $2 -> $3 ELSE '[]' END) AS p (part)
+SELECT p.part ->> $4, p.part ->> $5,
+       CASE jsonb_typeof(p.part) WHEN 'object' THEN p.part ?& ARRAY[$4, $5] AND p.part - ARRAY[$4, $5] = '{}' ELSE false END
+  FROM jsonb_array_elements(CASE coalesce(jsonb_typeof($2 -> $3), 'null')
+                                 WHEN 'array' THEN $2 -> $3 WHEN 'null' THEN '[]' ELSE '[0]' END) AS p (part)
  WHERE $1 IS NOT NULL LIMIT $6";
 
+const KEYS: &str = "
+SELECT CASE jsonb_typeof($2) WHEN 'object' THEN $2 - string_to_array($3, ' ') = '{}' ELSE false END WHERE $1 IS NOT NULL";
+
 impl Request<'_> {
+    /// Raises unless the request is an object with none but these keys, which a blank separates.
+    pub fn check_keys(&self, keys: &str) {
+        let mut known = false;
+        self.books.read(KEYS, &[self.json, Arg::Text(keys)], |row| known = row.boolean(1) == Some(true));
+        if !known {
+            BillingError::Invalid { what: "the request", problem: "it has a key that is not known" }.raise();
+        }
+    }
+
     pub fn text(&self, key: &str) -> Option<String> {
         let mut value = None;
         self.books.read(TEXT, &[self.json, Arg::Text(key)], |row| value = row.text(1));
@@ -51,11 +68,20 @@ impl Request<'_> {
         self.text(key).map(|text| parse_cents(key, Some(&text)))
     }
 
-    /// The pairs (`first`, `second`) of the objects in the array `key`; 22023 when there are too many.
+    /// The pairs (`first`, `second`) of the objects in the array `key`, none when it is missing; 22023 for anything else,
+    /// and when there are too many.
     pub fn parts(&self, key: &'static str, first: &str, second: &str) -> Vec<(Option<String>, Option<String>)> {
         let mut parts = Vec::new();
+        let mut pairs_only = true;
         let arguments = [self.json, Arg::Text(key), Arg::Text(first), Arg::Text(second), Arg::Bigint(MOST_PARTS + 1)];
-        self.books.read(PARTS, &arguments, |row| parts.push((row.text(1), row.text(2))));
+        self.books.read(PARTS, &arguments, |row| {
+            pairs_only &= row.boolean(3) == Some(true);
+            parts.push((row.text(1), row.text(2)));
+        });
+        if !pairs_only {
+            let problem = "it is no array of objects with exactly the two keys of an entry";
+            BillingError::Invalid { what: key, problem }.raise();
+        }
         if parts.len() as i64 > MOST_PARTS {
             BillingError::Invalid { what: key, problem: "it has more than 2500 entries" }.raise();
         }
@@ -78,6 +104,9 @@ impl Request<'_> {
     /// the request is the same.
     pub fn known(&self, query: &'static str) -> Known {
         let key = self.required("idempotency_key");
+        if key.chars().count() > MOST_OF_KEY {
+            BillingError::Invalid { what: "idempotency_key", problem: "it has more than 200 characters" }.raise();
+        }
         let mut found = None;
         self.books.read(query, &[self.json, Arg::Text(&key)], |row| found = row.uuid(1).zip(row.boolean(2)));
         match found {

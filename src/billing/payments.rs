@@ -14,6 +14,12 @@ use crate::v1_function;
 use pgrx::pg_sys;
 use uuid::Uuid;
 
+const KEYS: &str = "method amount idempotency_key allocations tip_amount tendered_amount status currency customer_id \
+                    location_id cash_session_id processor processor_reference";
+
+const METHODS: [&str; 8] =
+    ["cash", "card", "bank_transfer", "direct_debit", "cheque", "gift_card", "store_credit", "other"];
+
 const KNOWN: &str = "
 SELECT p.id, p.request_hash = sha256(convert_to($2::text, 'UTF8'))
   FROM shared.payments p WHERE p.tenant_id = $1 AND p.idempotency_key = $3";
@@ -41,12 +47,13 @@ v1_function!(
 });
 
 fn record(request: Request) -> Uuid {
+    request.check_keys(KEYS);
     if let Known::Same(id) = request.known(KNOWN) {
         return id;
     }
     let status = request.text("status").unwrap_or_else(|| "captured".into());
     if !["pending", "authorized", "captured"].contains(&status.as_str()) {
-        BillingError::Invalid { what: "status", problem: "a payment begins pending, authorized or captured" }.raise();
+        BillingError::Invalid { what: "status", problem: "it is none of pending, authorized, captured" }.raise();
     }
     let (currency, minor_unit) = money::currency(request.books, request.text("currency").as_deref());
     let amount = request.cents("amount").unwrap_or(0);
@@ -65,13 +72,20 @@ fn record(request: Request) -> Uuid {
         BillingError::Invalid { what: "tendered_amount", problem: "it is less than what is paid" }.raise();
     }
     let method = request.required("method");
+    if !METHODS.contains(&method.as_str()) {
+        let problem = "it is none of cash, card, bank_transfer, direct_debit, cheque, gift_card, store_credit, other";
+        BillingError::Invalid { what: "method", problem }.raise();
+    }
     let allocations = request.allocations();
     if allocations.iter().any(|(_, amount)| *amount < 0) {
         BillingError::NotAllocated.raise();
     }
     let session = request.uuid("cash_session_id");
-    if session.is_some() && (method != "cash" || status != "captured") {
-        BillingError::NotCash.raise();
+    if session.is_some() {
+        if method != "cash" || status != "captured" {
+            BillingError::NotCash.raise();
+        }
+        cash::check_currency(request.books, &currency);
     }
 
     lock_invoices(request.books, allocations.iter().map(|(invoice, _)| *invoice));

@@ -90,6 +90,8 @@ fn check(paid: &Paid, amount: i64, tip: i64) {
     }
 }
 
+const KEYS: &str = "payment_id amount tip_amount reason processor_reference cash_session_id idempotency_key";
+
 const KNOWN: &str = "
 SELECT r.id, r.request_hash = sha256(convert_to($2::text, 'UTF8'))
   FROM shared.refunds r WHERE r.tenant_id = $1 AND r.idempotency_key = $3";
@@ -113,6 +115,7 @@ v1_function!(
 });
 
 fn refund(request: Request) -> Uuid {
+    request.check_keys(KEYS);
     let books = request.books;
     if let Known::Same(id) = request.known(KNOWN) {
         return id;
@@ -134,11 +137,16 @@ fn refund(request: Request) -> Uuid {
     let (_, minor_unit) = money::currency(books, Some(&paid.currency));
     money::check_places("amount", amount, minor_unit);
     money::check_places("tip_amount", tip, minor_unit);
-    if session.is_some() && paid.method != "cash" {
-        BillingError::NotCash.raise();
+    if session.is_some() {
+        if paid.method != "cash" {
+            BillingError::NotCash.raise();
+        }
+        cash::check_put_in(books, payment);
+        cash::check_currency(books, &paid.currency);
     }
     // In sum: a limit that holds for each refund alone would hold for nothing.
-    approval::require_within_limit(books, paid.refunded + paid.refunded_tip + amount + tip, paid.amount + paid.tip);
+    let refunded = paid.refunded + paid.refunded_tip + amount + tip;
+    approval::require_within_limit(books, refunded, paid.amount + paid.tip, &paid.currency);
 
     let mut made = None;
     let arguments = [request.json, Arg::Uuid(payment), Arg::Bigint(amount), Arg::Bigint(tip)];

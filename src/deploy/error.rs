@@ -39,6 +39,8 @@ pub enum DeployError {
     IndustryNotInstalled(String),
     #[error("time zone \"{0}\" is not known to this server")]
     TimeZone(String),
+    #[error("tenants cannot have the currency \"{0}\"")]
+    Currency(String),
 }
 
 impl SqlError for DeployError {
@@ -50,9 +52,11 @@ impl SqlError for DeployError {
             | Self::NothingToRollBack { .. }
             | Self::IndustryNotInstalled(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NotSuperuser { .. } | Self::NotOperator { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::UnknownIndustry(..) | Self::UnknownModule(..) | Self::TimeZone(_) | Self::NoTenant(_) => {
-                ERRCODE_INVALID_PARAMETER_VALUE
-            }
+            Self::UnknownIndustry(..)
+            | Self::UnknownModule(..)
+            | Self::TimeZone(_)
+            | Self::Currency(_)
+            | Self::NoTenant(_) => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::ServerTooOld { .. } | Self::Encoding(_) => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::Checksum { .. } | Self::Ahead { .. } => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::SchemaTaken(_) => ERRCODE_DUPLICATE_SCHEMA,
@@ -90,6 +94,10 @@ impl SqlError for DeployError {
             Self::NoTenant(_) => "SELECT id, name FROM shared.tenants lists them.".into(),
             Self::IndustryNotInstalled(industry) => format!("SELECT thorbis.install('{{{industry}}}'); as superuser."),
             Self::UnfitRole { .. } => "Create a role of its own for the application: CREATE ROLE app LOGIN ...".into(),
+            Self::Currency(_) => {
+                "Use a code of shared.currencies whose minor_unit is at most 2, which is what money columns hold."
+                    .into()
+            }
             Self::TimeZone(_) => "Use a name of pg_timezone_names such as Europe/Berlin.".into(),
         }
     }

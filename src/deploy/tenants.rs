@@ -34,8 +34,14 @@ fn create_tenant(
         DeployError::TimeZone(timezone.into()).raise();
     }
     let (name, slug, currency) = (required("name", name), required("slug", slug), required("currency", currency));
+    // Money columns have two decimals.
+    let fits = "SELECT 1 FROM shared.currencies WHERE code::text = $1 AND minor_unit <= 2";
+    if !sql::exists(fits, &[currency.into()]) {
+        DeployError::Currency(currency.into()).raise();
+    }
     sql::run(
-        "INSERT INTO shared.tenants (id, name, slug, timezone, currency) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO shared.tenants (id, name, slug, timezone, currency, minor_unit)
+         SELECT $1, $2, $3, $4, c.code, c.minor_unit FROM shared.currencies c WHERE c.code::text = $5",
         &[id.into(), name.into(), slug.into(), timezone.into(), currency.into()],
     );
     sql::run(

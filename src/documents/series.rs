@@ -67,7 +67,8 @@ impl Definition {
     }
 }
 
-fn today(tenant: Uuid, location: Option<Uuid>) -> i32 {
+/// The business date of now where a location is, else where the tenant is, as days since 2000-01-01.
+pub fn today(tenant: Uuid, location: Option<Uuid>) -> i32 {
     let mut today = 0;
     if let Some(Relation { oid, owner }) = invalidation::relation(Watched::Tenants) {
         let arguments = [Arg::Uuid(tenant), Arg::optional_uuid(location)];

@@ -3,7 +3,7 @@
 use crate::domain::rounding::Rounding;
 
 /// What the columns of the books hold: ten digits before the point.
-const MOST: i64 = 999_999_999_999;
+pub const MOST: i64 = 999_999_999_999;
 
 /// A decimal with at most two places that are not zero; None for everything else, NaN and exponents included.
 pub fn parse(text: &str) -> Option<i64> {

@@ -27,6 +27,7 @@ pub enum ColumnType {
     Boolean,
     Integer,
     Timestamptz,
+    Date,
     Bytea,
 }
 
@@ -38,6 +39,7 @@ impl ColumnType {
             Self::Boolean => pg_sys::BOOLOID,
             Self::Integer => pg_sys::INT4OID,
             Self::Timestamptz => pg_sys::TIMESTAMPTZOID,
+            Self::Date => pg_sys::DATEOID,
             Self::Bytea => pg_sys::BYTEAOID,
         }
     }
@@ -49,6 +51,7 @@ impl ColumnType {
             Self::Boolean => "boolean",
             Self::Integer => "integer",
             Self::Timestamptz => "timestamptz",
+            Self::Date => "date",
             Self::Bytea => "bytea",
         }
     }
@@ -148,11 +151,6 @@ impl<'a> Trigger<'a> {
     #[inline]
     pub fn is_update(&self) -> bool {
         self.event() == pg_sys::TRIGGER_EVENT_UPDATE
-    }
-
-    /// FOR EACH ROW, as opposed to FOR EACH STATEMENT.
-    pub fn is_row(&self) -> bool {
-        self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
     }
 
     pub fn is_insert(&self) -> bool {

@@ -40,9 +40,10 @@ pub fn claim(app: &mut Client, tenant: &Tenant, call: &str) -> Vec<(Uuid, i32)> 
     ok(rows).iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-pub fn tell(app: &mut Client, verb: &str, ids: &[Uuid]) -> i64 {
-    let sql = format!("SELECT shared.{verb}_outbox_events($1)");
-    ok(in_context(app, A.id, A.owner, |tx| Ok(tx.query_one(&sql, &[&ids])?.get(0))))
+/// How many of the events a consumer of A completed or failed.
+pub fn tell(app: &mut Client, verb: &str, consumer: &str, ids: &[Uuid]) -> i64 {
+    let sql = format!("SELECT shared.{verb}_outbox_events($1, $2)");
+    ok(in_context(app, A.id, A.owner, |tx| Ok(tx.query_one(&sql, &[&consumer, &ids])?.get(0))))
 }
 
 pub fn permit(db: &Database, resource: &str, action: &str) {

@@ -95,6 +95,16 @@ pub fn assert_sees_nothing(tx: &mut impl GenericClient, tables: &[&str]) {
     }
 }
 
+/// What a superuser brings into A's books; the triggers see it as they see every other row.
+pub fn import(db: &Database, sql: &str) -> Result<u64, Error> {
+    let mut superuser = db.superuser();
+    let mut tx = superuser.transaction()?;
+    tx.batch_execute(&format!("SET LOCAL app.current_tenant_id = '{}'", A.id))?;
+    let written = tx.execute(sql, &[])?;
+    tx.commit()?;
+    Ok(written)
+}
+
 /// How many rows a table has, of all tenants.
 pub fn rows(db: &Database, table: &str) -> i64 {
     one(&mut db.superuser(), &format!("SELECT count(*) FROM {table}"), &[])

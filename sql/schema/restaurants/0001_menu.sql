@@ -24,7 +24,8 @@ CREATE TABLE restaurants.menu_items (
     CONSTRAINT menu_items_created_by_fkey FOREIGN KEY (tenant_id, created_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT menu_items_updated_by_fkey FOREIGN KEY (tenant_id, updated_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT menu_items_name_check CHECK (btrim(name) <> ''),
-    CONSTRAINT menu_items_price_check CHECK (price >= 0),
+    -- NaN is greater than every number to PostgreSQL.
+    CONSTRAINT menu_items_price_check CHECK (price >= 0 AND price < 'NaN'),
     CONSTRAINT menu_items_unavailable_until_check CHECK (unavailable_until IS NULL OR NOT is_available)
 );
 
@@ -126,7 +127,8 @@ CREATE TABLE restaurants.modifiers (
         FOREIGN KEY (tenant_id, modifier_group_id) REFERENCES restaurants.modifier_groups (tenant_id, id),
     CONSTRAINT modifiers_created_by_fkey FOREIGN KEY (tenant_id, created_by) REFERENCES shared.users (tenant_id, id),
     CONSTRAINT modifiers_updated_by_fkey FOREIGN KEY (tenant_id, updated_by) REFERENCES shared.users (tenant_id, id),
-    CONSTRAINT modifiers_name_check CHECK (btrim(name) <> '')
+    CONSTRAINT modifiers_name_check CHECK (btrim(name) <> ''),
+    CONSTRAINT modifiers_price_check CHECK (price < 'NaN')
 );
 
 CREATE INDEX idx_modifiers_modifier_group_id ON restaurants.modifiers (tenant_id, modifier_group_id, sort_order);

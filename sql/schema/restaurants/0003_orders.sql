@@ -60,12 +60,13 @@ CREATE TABLE restaurants.orders (
     CONSTRAINT orders_order_number_check CHECK (order_number > 0),
     CONSTRAINT orders_guest_count_check CHECK (guest_count > 0),
     CONSTRAINT orders_items_check CHECK (jsonb_typeof(items) = 'array'),
-    CONSTRAINT orders_subtotal_check CHECK (subtotal >= 0),
-    CONSTRAINT orders_tax_amount_check CHECK (tax_amount >= 0),
-    CONSTRAINT orders_tip_amount_check CHECK (tip_amount >= 0),
-    CONSTRAINT orders_discount_amount_check CHECK (discount_amount >= 0),
-    CONSTRAINT orders_service_charge_amount_check CHECK (service_charge_amount >= 0),
-    CONSTRAINT orders_total_amount_check CHECK (total_amount >= 0),
+    -- NaN is greater than every number to PostgreSQL.
+    CONSTRAINT orders_subtotal_check CHECK (subtotal >= 0 AND subtotal < 'NaN'),
+    CONSTRAINT orders_tax_amount_check CHECK (tax_amount >= 0 AND tax_amount < 'NaN'),
+    CONSTRAINT orders_tip_amount_check CHECK (tip_amount >= 0 AND tip_amount < 'NaN'),
+    CONSTRAINT orders_discount_amount_check CHECK (discount_amount >= 0 AND discount_amount < 'NaN'),
+    CONSTRAINT orders_service_charge_amount_check CHECK (service_charge_amount >= 0 AND service_charge_amount < 'NaN'),
+    CONSTRAINT orders_total_amount_check CHECK (total_amount >= 0 AND total_amount < 'NaN'),
     CONSTRAINT orders_refunded_amount_check CHECK (refunded_amount BETWEEN 0 AND total_amount),
     CONSTRAINT orders_void_reason_check CHECK (voided_at IS NULL OR coalesce(btrim(void_reason), '') <> ''),
     CONSTRAINT orders_row_version_check CHECK (row_version > 0)
@@ -228,9 +229,9 @@ CREATE TABLE restaurants.order_items (
         FOREIGN KEY (tenant_id, menu_item_id) REFERENCES restaurants.menu_items (tenant_id, id),
     CONSTRAINT order_items_parent_item_id_fkey
         FOREIGN KEY (tenant_id, parent_item_id) REFERENCES restaurants.order_items (tenant_id, id),
-    CONSTRAINT order_items_unit_price_check CHECK (unit_price >= 0),
-    CONSTRAINT order_items_quantity_check CHECK (quantity > 0),
-    CONSTRAINT order_items_discount_amount_check CHECK (discount_amount >= 0),
+    CONSTRAINT order_items_unit_price_check CHECK (unit_price >= 0 AND unit_price < 'NaN'),
+    CONSTRAINT order_items_quantity_check CHECK (quantity > 0 AND quantity < 'NaN'),
+    CONSTRAINT order_items_discount_amount_check CHECK (discount_amount >= 0 AND discount_amount < 'NaN'),
     CONSTRAINT order_items_seat_check CHECK (seat > 0),
     CONSTRAINT order_items_course_check CHECK (course > 0),
     CONSTRAINT order_items_parent_item_id_check CHECK (parent_item_id <> id),
@@ -301,7 +302,8 @@ CREATE TABLE restaurants.order_item_modifiers (
         FOREIGN KEY (tenant_id, order_item_id) REFERENCES restaurants.order_items (tenant_id, id) ON DELETE CASCADE,
     CONSTRAINT order_item_modifiers_modifier_id_fkey
         FOREIGN KEY (tenant_id, modifier_id) REFERENCES restaurants.modifiers (tenant_id, id),
-    CONSTRAINT order_item_modifiers_quantity_check CHECK (quantity > 0)
+    CONSTRAINT order_item_modifiers_unit_price_check CHECK (unit_price < 'NaN'),
+    CONSTRAINT order_item_modifiers_quantity_check CHECK (quantity > 0 AND quantity < 'NaN')
 );
 
 CREATE INDEX idx_order_item_modifiers_order_item_id ON restaurants.order_item_modifiers (tenant_id, order_item_id);

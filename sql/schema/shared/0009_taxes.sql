@@ -102,7 +102,7 @@ CREATE TABLE shared.tax_rates (
     is_compound boolean NOT NULL DEFAULT false,
     rounding_mode text,
     sort_order integer NOT NULL DEFAULT 0,
-    valid_during daterange NOT NULL DEFAULT daterange(CURRENT_DATE, NULL),
+    valid_during daterange NOT NULL,
     created_by uuid DEFAULT @extschema@.get_current_actor_id(),
     updated_by uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -116,8 +116,10 @@ CREATE TABLE shared.tax_rates (
     CONSTRAINT tax_rates_category_check CHECK (btrim(category) <> ''),
     CONSTRAINT tax_rates_code_check CHECK (btrim(code) <> ''),
     CONSTRAINT tax_rates_name_check CHECK (btrim(name) <> ''),
-    CONSTRAINT tax_rates_percent_check CHECK ((percent IS NULL) <> (per_unit IS NULL) AND percent BETWEEN 0 AND 100),
-    CONSTRAINT tax_rates_per_unit_check CHECK (per_unit >= 0 AND NOT (per_unit IS NOT NULL AND is_compound)),
+    CONSTRAINT tax_rates_percent_check CHECK (
+        (percent IS NULL) <> (per_unit IS NULL) AND percent >= 0 AND percent <= 100),
+    -- NaN is greater than every number to PostgreSQL.
+    CONSTRAINT tax_rates_per_unit_check CHECK (per_unit >= 0 AND per_unit < 'NaN' AND NOT (per_unit IS NOT NULL AND is_compound)),
     CONSTRAINT tax_rates_rounding_mode_check CHECK (rounding_mode IN ('half_even', 'half_up', 'down', 'up')),
     CONSTRAINT tax_rates_valid_during_check CHECK (NOT isempty(valid_during))
 );
@@ -237,6 +239,7 @@ DECLARE
     tenant uuid := @extschema@.get_current_tenant_id();
     invoice record;
     categories text[];
+    unknown text;
 BEGIN
     SELECT i.status, i.tax_date, coalesce(i.tax_jurisdiction_id, l.tax_jurisdiction_id) AS jurisdiction_id,
         coalesce(c.tax_exempt AND coalesce(c.tax_exemption_expires_on >= i.tax_date, true), false) AS is_exempt
@@ -249,9 +252,27 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = 'there is no such invoice in this tenant',
             HINT = 'It belongs to the current tenant.';
     END IF;
+    IF invoice.jurisdiction_id IS NULL AND NOT invoice.is_exempt THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'neither the invoice nor its location has a tax jurisdiction',
+            HINT = 'Set tax_jurisdiction_id of one of the two, which the caller has to see.';
+    END IF;
     SELECT coalesce(array_agg(DISTINCT l.tax_category), '{standard}') INTO categories
     FROM shared.invoice_lines l
     WHERE l.tenant_id = tenant AND l.invoice_id = $1;
+    IF NOT invoice.is_exempt THEN
+        SELECT min(l.tax_category) INTO unknown
+        FROM shared.invoice_lines l
+        WHERE l.tenant_id = tenant AND l.invoice_id = $1 AND coalesce(l.pricing -> 'tax_exempt', 'false') <> 'true'
+            AND l.tax_category NOT IN (
+                SELECT r.category
+                FROM shared.list_tax_rates(invoice.jurisdiction_id, invoice.tax_date, categories, $2) r);
+        IF unknown IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = format('no rate of the category "%s" holds in the jurisdiction on the tax date', unknown),
+                HINT = 'INSERT INTO shared.tax_rates ... that category; 0 percent says that no tax is due. A line that is exempt has "tax_exempt": true in its pricing.';
+        END IF;
+    END IF;
     UPDATE shared.invoice_lines SET pricing = pricing - 'taxes'
     WHERE tenant_id = tenant AND invoice_id = $1 AND pricing ? 'taxes';
     UPDATE shared.invoices SET pricing = pricing || jsonb_build_object('taxes', CASE WHEN invoice.is_exempt THEN '[]'
@@ -260,12 +281,12 @@ BEGIN
     IF cardinality(categories) > 1 AND NOT invoice.is_exempt THEN
         UPDATE shared.invoice_lines SET pricing = pricing || jsonb_build_object('taxes',
             shared.get_line_taxes(invoice.jurisdiction_id, invoice.tax_date, tax_category, $2))
-        WHERE tenant_id = tenant AND invoice_id = $1;
+        WHERE tenant_id = tenant AND invoice_id = $1 AND coalesce(pricing -> 'tax_exempt', 'false') <> 'true';
     END IF;
 END
 $function$;
 
 COMMENT ON FUNCTION shared.apply_invoice_taxes(uuid, text) IS
-    'Writes into the pricing of a draft and its lines the taxes due in its jurisdiction, else that of its location, on tax_date; none for a customer who is exempt. For whoever may update invoices and read taxes, locations and customers';
+    'Writes into the pricing of a draft and its lines the taxes due in its jurisdiction, else that of its location, on tax_date; none for a customer or a line that is exempt. Raises 22023 without a jurisdiction, and for a category of which no rate holds: one of 0 percent says that there is none. Call it again when lines change: issuing refuses lines without the taxes of their category. For whoever may update invoices and read taxes, locations and customers';
 REVOKE ALL ON FUNCTION shared.apply_invoice_taxes(uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shared.apply_invoice_taxes(uuid, text) TO thorbis_app, thorbis_platform;

@@ -11,7 +11,7 @@ CREATE TABLE shared.invoices (
     customer_id uuid,
     location_id uuid,
     tax_jurisdiction_id uuid,
-    tax_date date NOT NULL DEFAULT CURRENT_DATE,
+    tax_date date NOT NULL,
     currency char(3) NOT NULL,
     rounding_mode text NOT NULL,
     tax_rounding_level text NOT NULL,
@@ -69,7 +69,12 @@ CREATE TABLE shared.invoices (
     CONSTRAINT invoices_currency_check CHECK (currency ~ '^[A-Z]{3}$'),
     CONSTRAINT invoices_rounding_mode_check CHECK (rounding_mode IN ('half_even', 'half_up', 'down', 'up')),
     CONSTRAINT invoices_tax_rounding_level_check CHECK (tax_rounding_level IN ('line', 'order')),
-    CONSTRAINT invoices_pricing_check CHECK (jsonb_typeof(pricing) = 'object'),
+    -- What has a column, or follows from one, is not said in pricing too: one of the two would be dropped in silence.
+    CONSTRAINT invoices_pricing_check CHECK (
+        jsonb_typeof(pricing) = 'object'
+        AND NOT pricing ?| ARRAY['currency', 'minor_unit', 'rounding', 'tax_rounding_level', 'lines']),
+    CONSTRAINT invoices_tax_date_check CHECK (isfinite(tax_date)),
+    CONSTRAINT invoices_due_date_check CHECK (isfinite(due_date)),
     CONSTRAINT invoices_subtotal_check CHECK (subtotal >= 0),
     CONSTRAINT invoices_total_check CHECK (total >= 0),
     CONSTRAINT invoices_paid_total_check CHECK (paid_total BETWEEN 0 AND total),
@@ -146,13 +151,13 @@ COMMENT ON COLUMN shared.invoices.document_id IS 'Key of what is invoiced in tha
 COMMENT ON COLUMN shared.invoices.customer_id IS 'Who owes, NULL for somebody who is not known';
 COMMENT ON COLUMN shared.invoices.location_id IS 'The place that sold, NULL for a tenant with a single one';
 COMMENT ON COLUMN shared.invoices.tax_jurisdiction_id IS 'Where the taxes are due, NULL when pricing says the taxes';
-COMMENT ON COLUMN shared.invoices.tax_date IS 'The date whose rates hold: that of the supply';
+COMMENT ON COLUMN shared.invoices.tax_date IS 'The date whose rates hold: that of the supply. Unless given the business date, in the time zone of the location, else of the tenant';
 COMMENT ON COLUMN shared.invoices.currency IS 'ISO 4217 code of its money, that of the tenant unless given';
 COMMENT ON COLUMN shared.invoices.rounding_mode IS 'How it rounds, as the tenant does unless given';
 COMMENT ON COLUMN shared.invoices.tax_rounding_level IS
     'Where tax is rounded: line or order, as for the tenant unless given';
 COMMENT ON COLUMN shared.invoices.pricing IS
-    'What calculate_order_total() takes beside the lines: discounts, taxes, service_charges, tip';
+    'What calculate_order_total() takes beside the columns and lines: discounts, taxes, service_charges, tip. Amounts have the decimals of the currency';
 COMMENT ON COLUMN shared.invoices.subtotal IS 'Sum of the lines before discounts, charges and taxes';
 COMMENT ON COLUMN shared.invoices.discount_total IS 'Discounts, as a positive amount';
 COMMENT ON COLUMN shared.invoices.service_charge_total IS 'Charges of the house';
@@ -231,9 +236,11 @@ CREATE TABLE shared.invoice_lines (
         FOREIGN KEY (tenant_id, invoice_id) REFERENCES shared.invoices (tenant_id, id) ON DELETE CASCADE,
     CONSTRAINT invoice_lines_line_number_unique UNIQUE (tenant_id, invoice_id, line_number),
     CONSTRAINT invoice_lines_description_check CHECK (btrim(description) <> ''),
-    CONSTRAINT invoice_lines_unit_price_check CHECK (unit_price >= 0),
-    CONSTRAINT invoice_lines_quantity_check CHECK (quantity > 0),
-    CONSTRAINT invoice_lines_pricing_check CHECK (jsonb_typeof(pricing) = 'object')
+    -- NaN is greater than every number to PostgreSQL.
+    CONSTRAINT invoice_lines_unit_price_check CHECK (unit_price >= 0 AND unit_price < 'NaN'),
+    CONSTRAINT invoice_lines_quantity_check CHECK (quantity > 0 AND quantity < 'NaN'),
+    CONSTRAINT invoice_lines_pricing_check CHECK (
+        jsonb_typeof(pricing) = 'object' AND NOT pricing ?| ARRAY['id', 'unit_price', 'quantity'])
 );
 
 -- New lines are refused by the trigger of the totals.
@@ -372,7 +379,7 @@ CREATE FUNCTION shared.issue_invoice(invoice_id uuid) RETURNS text
     AS $function$ SELECT thorbis.issue_invoice(invoice_id) $function$;
 
 COMMENT ON FUNCTION shared.issue_invoice(uuid) IS
-    'Issues a draft of the current tenant and returns its number: taxes are copied, the chain is continued, and nothing changes any more but the state of its payment. Needs invoices:issue. Issued already: its number, again';
+    'Issues a draft of the current tenant and returns its number: taxes are copied (22023 when rates were applied and a line does not have those of its category, and for a currency that shared.currencies does not have), the chain is continued, and nothing changes any more but the state of its payment. Needs invoices:issue. Issued already: its number, again';
 REVOKE ALL ON FUNCTION shared.issue_invoice(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shared.issue_invoice(uuid) TO thorbis_app, thorbis_platform;
 

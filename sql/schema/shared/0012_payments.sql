@@ -281,7 +281,7 @@ SELECT thorbis.record_payment(jsonb_strip_nulls(jsonb_build_object('method', $1,
 $function$;
 
 COMMENT ON FUNCTION shared.record_payment(text, numeric, text, jsonb, numeric, numeric, text, text, uuid, uuid, uuid, text, text) IS
-    'Records a payment and what it pays, and returns its key. allocations: [{"invoice_id", "amount"}], at most 2500, of captured payments only. status: pending, authorized or captured. Cash in a cash session is put into its drawer. The same key again: the same payment; with another request 22023. Needs payments:record';
+    'Records a payment and what it pays, and returns its key. method: cash, card, bank_transfer, direct_debit, cheque, gift_card, store_credit or other; gift_card records the payment only, shared.redeem_gift_card() comes first. allocations: [{"invoice_id", "amount"}], at most 2500, of captured payments only. status: pending, authorized or captured. Captured cash in the currency of the tenant is put into the drawer of a cash session. The same key again: the same payment; with another request 22023. Needs payments:record';
 REVOKE ALL ON FUNCTION shared.record_payment(text, numeric, text, jsonb, numeric, numeric, text, text, uuid, uuid, uuid, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shared.record_payment(text, numeric, text, jsonb, numeric, numeric, text, text, uuid, uuid, uuid, text, text) TO thorbis_app, thorbis_platform;
 
@@ -351,6 +351,6 @@ SELECT thorbis.refund_payment(jsonb_strip_nulls(jsonb_build_object('payment_id',
 $function$;
 
 COMMENT ON FUNCTION shared.refund_payment(uuid, numeric, text, text, numeric, text, uuid) IS
-    'Pays back of a captured payment and returns the key of the refund. What the payment did not allocate goes first, then the latest allocations are taken away. Together never more than was captured (23514), nor than the approval limit of the role (42501). The same key again: the same refund. Needs payments:refund';
+    'Pays back of a captured payment and returns the key of the refund. What the payment did not allocate goes first, then the latest allocations are taken away. Together never more than was captured (23514), nor than the approval limit of the role (42501), whose highest amount is in the currency of the tenant: another currency takes payments:admin. cash_session_id: an open drawer that the cash is taken out of, only when the payment was put into one (23514). The same key again: the same refund. Needs payments:refund';
 REVOKE ALL ON FUNCTION shared.refund_payment(uuid, numeric, text, text, numeric, text, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shared.refund_payment(uuid, numeric, text, text, numeric, text, uuid) TO thorbis_app, thorbis_platform;

@@ -185,7 +185,7 @@ SELECT thorbis.record_cash_movement(jsonb_strip_nulls(jsonb_build_object('cash_s
 $function$;
 
 COMMENT ON FUNCTION shared.record_cash_movement(uuid, text, numeric, text, text) IS
-    'Money into a drawer (pay_in) or out of it (pay_out, drop: below zero), with a reason, and the key of the movement. Only while the session is open (55000). The same key again: the same movement. Needs cash:update';
+    'Money into a drawer (pay_in) or out of it (pay_out, drop: below zero), with a reason, and the key of the movement. Only while the session is open (55000), and never more out than should be in the drawer (23514). The same key again: the same movement. Needs cash:update';
 REVOKE ALL ON FUNCTION shared.record_cash_movement(uuid, text, numeric, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shared.record_cash_movement(uuid, text, numeric, text, text) TO thorbis_app, thorbis_platform;
 

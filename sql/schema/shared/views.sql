@@ -11,14 +11,16 @@ SELECT i.tenant_id, i.customer_id, i.currency, count(*) AS invoices,
     sum(o.open_amount) FILTER (WHERE o.days > 90) AS days_over_90,
     sum(o.open_amount) AS total
 FROM shared.invoices i
+    JOIN shared.tenants t ON t.id = i.tenant_id
     CROSS JOIN LATERAL (
         SELECT i.total - i.paid_total - i.credited_total AS open_amount,
-            CURRENT_DATE - coalesce(i.due_date, i.issued_at::date) AS days) o
+            (now() AT TIME ZONE t.timezone)::date
+                - coalesce(i.due_date, (i.issued_at AT TIME ZONE t.timezone)::date) AS days) o
 WHERE i.status IN ('issued', 'partially_paid', 'overdue')
 GROUP BY i.tenant_id, i.customer_id, i.currency;
 
 COMMENT ON VIEW shared.v_accounts_receivable_aging IS
-    'What each customer owes, by how long it is overdue. Needs invoices:read';
+    'What each customer owes, by how long it is overdue in the time zone of the tenant. Needs invoices:read and tenants:read';
 COMMENT ON COLUMN shared.v_accounts_receivable_aging.tenant_id IS 'The tenant';
 COMMENT ON COLUMN shared.v_accounts_receivable_aging.customer_id IS 'Who owes, NULL for those who are not known';
 COMMENT ON COLUMN shared.v_accounts_receivable_aging.currency IS 'Currency of the amounts';
@@ -104,14 +106,15 @@ WITH taxed AS (
         JOIN shared.credit_notes c ON c.tenant_id = ct.tenant_id AND c.id = ct.credit_note_id
         JOIN shared.invoice_taxes t ON t.tenant_id = ct.tenant_id AND t.id = ct.invoice_tax_id
 )
-SELECT t.tenant_id, date_trunc('month', t.issued_at AT TIME ZONE 'UTC')::date AS month, t.jurisdiction_code, t.code,
+SELECT t.tenant_id, date_trunc('month', t.issued_at AT TIME ZONE n.timezone)::date AS month, t.jurisdiction_code, t.code,
     t.category, t.currency, sum(t.taxable_amount) AS taxable_amount, sum(t.amount) AS tax_amount
 FROM taxed t
-GROUP BY t.tenant_id, date_trunc('month', t.issued_at AT TIME ZONE 'UTC')::date, t.jurisdiction_code, t.code, t.category,
+    JOIN shared.tenants n ON n.id = t.tenant_id
+GROUP BY t.tenant_id, date_trunc('month', t.issued_at AT TIME ZONE n.timezone)::date, t.jurisdiction_code, t.code, t.category,
     t.currency;
 
 COMMENT ON VIEW shared.v_tax_liability_by_jurisdiction IS
-    'Taxes owed to each jurisdiction by the month of issue in UTC, credit notes taken off. Needs invoices:read';
+    'Taxes owed to each jurisdiction by the month of issue in the time zone of the tenant, credit notes taken off. Needs invoices:read and tenants:read';
 COMMENT ON COLUMN shared.v_tax_liability_by_jurisdiction.tenant_id IS 'The tenant';
 COMMENT ON COLUMN shared.v_tax_liability_by_jurisdiction.month IS 'First day of the month';
 COMMENT ON COLUMN shared.v_tax_liability_by_jurisdiction.jurisdiction_code IS
