@@ -382,7 +382,7 @@ fn taxes_and_debts_are_counted_by_the_tenants_clock() {
     let seen = |sql: &str, zone: &str| {
         as_owner(&db, &A, |tx| {
             tx.batch_execute(&format!("SET LOCAL timezone = '{zone}'"))?;
-            Ok(tx.query_one(sql, &[])?)
+            tx.query_one(sql, &[])
         })
     };
     for zone in ["Pacific/Kiritimati", "Etc/GMT+12", "UTC"] {

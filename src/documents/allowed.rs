@@ -66,7 +66,7 @@ fn tables(document: &str) -> Vec<(pg_sys::Oid, String)> {
     );
     rows.into_iter()
         .filter_map(|(table, arguments)| {
-            let arguments = crate::pg::trigger::split_arguments(&arguments);
+            let arguments = crate::documents::split_arguments(&arguments);
             let status = arguments.get(1).cloned().unwrap_or_else(|| "status".into());
             (arguments.first().is_some_and(|name| name == document)).then_some((table, status))
         })

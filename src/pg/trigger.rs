@@ -68,12 +68,6 @@ impl TriggerRow {
     }
 }
 
-/// The arguments of a trigger as `pg_trigger.tgargs` keeps them: each ends with a zero byte.
-pub fn split_arguments(tgargs: &[u8]) -> Vec<String> {
-    let arguments = tgargs.split_inclusive(|byte| *byte == 0);
-    arguments.map(|text| String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)).into_owned()).collect()
-}
-
 /// One call of a trigger function.
 #[derive(Clone, Copy)]
 pub struct Trigger<'a> {

@@ -244,7 +244,7 @@ CREATE TABLE shared.invoice_lines (
 );
 
 -- New lines are refused by the trigger of the totals.
-CREATE TRIGGER update_invoice_lines_freeze
+CREATE TRIGGER write_invoice_lines_freeze
     BEFORE UPDATE OR DELETE ON shared.invoice_lines
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_lines_of_issued();
 
@@ -337,7 +337,7 @@ CREATE TABLE shared.invoice_taxes (
 CREATE INDEX idx_invoice_taxes_invoice_line_id ON shared.invoice_taxes (tenant_id, invoice_line_id)
     WHERE invoice_line_id IS NOT NULL;
 
-CREATE TRIGGER update_invoice_taxes_append_only
+CREATE TRIGGER write_invoice_taxes_freeze
     BEFORE UPDATE OR DELETE ON shared.invoice_taxes
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_issued('');
 

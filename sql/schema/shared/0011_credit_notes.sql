@@ -71,7 +71,7 @@ CREATE TABLE shared.credit_notes (
 CREATE INDEX idx_credit_notes_invoice_id ON shared.credit_notes (tenant_id, invoice_id);
 CREATE INDEX idx_credit_notes_created_by ON shared.credit_notes (tenant_id, created_by) WHERE created_by IS NOT NULL;
 
-CREATE TRIGGER update_credit_notes_append_only
+CREATE TRIGGER write_credit_notes_freeze
     BEFORE UPDATE OR DELETE ON shared.credit_notes
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_issued('');
 
@@ -133,7 +133,7 @@ CREATE TABLE shared.credit_note_lines (
 
 CREATE INDEX idx_credit_note_lines_invoice_line_id ON shared.credit_note_lines (tenant_id, invoice_line_id);
 
-CREATE TRIGGER update_credit_note_lines_append_only
+CREATE TRIGGER write_credit_note_lines_freeze
     BEFORE UPDATE OR DELETE ON shared.credit_note_lines
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_issued('');
 
@@ -179,7 +179,7 @@ CREATE TABLE shared.credit_note_taxes (
 
 CREATE INDEX idx_credit_note_taxes_invoice_tax_id ON shared.credit_note_taxes (tenant_id, invoice_tax_id);
 
-CREATE TRIGGER update_credit_note_taxes_append_only
+CREATE TRIGGER write_credit_note_taxes_freeze
     BEFORE UPDATE OR DELETE ON shared.credit_note_taxes
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_issued('');
 

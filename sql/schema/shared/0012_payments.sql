@@ -175,7 +175,7 @@ CREATE TABLE shared.refunds (
 CREATE INDEX idx_refunds_payment_id ON shared.refunds (tenant_id, payment_id);
 CREATE INDEX idx_refunds_created_by ON shared.refunds (tenant_id, created_by) WHERE created_by IS NOT NULL;
 
-CREATE TRIGGER update_refunds_append_only
+CREATE TRIGGER write_refunds_freeze
     BEFORE UPDATE OR DELETE ON shared.refunds
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_issued('');
 
@@ -237,7 +237,7 @@ CREATE INDEX idx_payment_allocations_refund_id ON shared.payment_allocations (te
 CREATE INDEX idx_payment_allocations_created_by ON shared.payment_allocations (tenant_id, created_by)
     WHERE created_by IS NOT NULL;
 
-CREATE TRIGGER update_payment_allocations_append_only
+CREATE TRIGGER write_payment_allocations_freeze
     BEFORE UPDATE OR DELETE ON shared.payment_allocations
     FOR EACH ROW EXECUTE FUNCTION @extschema@.keep_issued('');
 

@@ -3,11 +3,11 @@
 use crate::access::invalidation;
 use crate::documents::totals::error::TotalsError;
 use crate::documents::totals::spec::Spec;
+use crate::pg::cell::BackendCell;
 use crate::pg::error::SqlError;
 use crate::pg::made::Made;
 use crate::pg::sql::{column, query};
 use crate::pg::trigger::Trigger;
-use crate::pg::{cell::BackendCell, trigger};
 use pgrx::pg_sys;
 use pgrx::spi::{quote_identifier, quote_literal, quote_qualified_identifier};
 use std::cell::RefCell;
@@ -51,7 +51,7 @@ impl Statements {
 
     /// Those of a trigger in the catalog.
     pub fn of_catalog(trigger: pg_sys::Oid, tgargs: &[u8], table: &str) -> &'static Statements {
-        let argument = || trigger::split_arguments(tgargs).into_iter().next().unwrap_or_default();
+        let argument = || crate::documents::split_arguments(tgargs).into_iter().next().unwrap_or_default();
         Self::known(trigger, argument, || table.to_owned())
     }
 
