@@ -35,9 +35,7 @@ v1_function!(
         }
         let is_open = !open.is_empty() && trigger.text(trigger.old(), "status").as_deref() == Some(open);
         if !is_open {
-            let same = trigger.is_update()
-                && trigger.changed_columns().iter().all(|changed| MAINTAINED.contains(&changed.as_str()));
-            if !same {
+            if !changes_nothing(&trigger) {
                 BillingError::Issued { table: trigger.table_name() }.raise();
             }
         } else if trigger.is_update() {
@@ -49,6 +47,11 @@ v1_function!(
         trigger.unchanged()
     })
 });
+
+/// An UPDATE that leaves everything as it is, but for what other triggers maintain.
+fn changes_nothing(trigger: &Trigger) -> bool {
+    trigger.is_update() && trigger.changed_columns().iter().all(|changed| MAINTAINED.contains(&changed.as_str()))
+}
 
 /// A new row begins open, with nothing in the columns of the engine.
 fn begin(trigger: &Trigger, open: &str, engine: &[&str]) -> pg_sys::Datum {
@@ -92,7 +95,7 @@ v1_function!(
     guarded(|| {
         // SAFETY: called by PostgreSQL as declared.
         let trigger = unsafe { Trigger::of(fcinfo, Firing::BeforeRow) };
-        if is_engine(&trigger) {
+        if is_engine(&trigger) || changes_nothing(&trigger) {
             return trigger.unchanged();
         }
         let new = (!trigger.is_delete()).then(|| trigger.new_row());
